@@ -1,0 +1,68 @@
+// What the rest of the extension asks of locking: take keys, learn fences, ask again later.
+//
+// Runs in: backends, inside a transaction. One call takes all its keys or none: gates in sorted
+// order, then one lease request, never anything else in between. A key lives until the end of the
+// (sub)transaction that took it; there is no release function, because releasing early is the
+// mistake this extension exists to remove. Every function here may raise (as a C++ exception that
+// becomes an ERROR at the wall) and may wait, within the limit given, answering cancel and
+// timeouts.
+
+#pragma once
+
+#include "pg/boundary.hpp"
+
+namespace inventory_lock::locking {
+
+enum class LockKind : uint8 { kInventory = 0, kOrder = 1, kCustom = 2 };
+inline constexpr int kLockKinds = 3;
+
+// How long one call may wait for gates, leases and rows together.
+class WaitBudget final {
+  public:
+    // From the call's own `wait_timeout` argument (nullptr: the setting inventory_lock.wait_timeout).
+    // Throws 22023 for a negative interval. Zero means: do not wait at all.
+    static WaitBudget From(const Interval *wait_timeout);
+    static WaitBudget NoWait();
+
+    bool unlimited() const { return limit_us_ < 0; }
+    bool no_wait() const { return limit_us_ == 0; }
+    int64 LeftMs() const;      // what is left, rounded up, never below 0; INT64_MAX when unlimited
+    double WaitedMs() const;   // time spent waiting for gates and leases so far
+    void AddWaited(int64 us) { waited_us_ += us; }
+
+  private:
+    int64 limit_us_ = -1;
+    int64 started_us_ = 0;
+    int64 waited_us_ = 0;
+};
+
+// One key to take. `key` is the exact Redis key (see lock_name.hpp, which builds and checks it).
+struct LockRequest {
+    std::string key;
+    LockKind kind = LockKind::kInventory;
+    int64 ttl_ms = 0;  // 0: the setting for the kind
+};
+
+// What a transaction got for one key.
+struct Grant {
+    uint64 fence = 0;
+    bool redis = false;  // true: excluded through Redis too; false: database locks alone
+};
+
+// Takes all keys (duplicates are fine), in the order given, or raises: IL010 (limit of the call),
+// 55P03 (lock_timeout), 57014, 40P01, IL011, IL012, IL013, 53400, 25006. Keys the transaction
+// already has are verified, not locked again.
+std::vector<Grant> AcquireLocks(const std::vector<LockRequest> &requests, WaitBudget &budget);
+
+// The same for one key, without waiting: nullopt when somebody else has it.
+std::optional<Grant> TryAcquireLock(const LockRequest &request);
+
+// The row under this key carries `row_fence`. Returns the fence to write: ours if it is above the
+// row's, else a raised one. IL011 when the lease turns out to be lost. The transaction must have
+// the key. For database locks alone the raise is local and cannot fail.
+Grant FenceAbove(const std::string &key, uint64 row_fence);
+
+// Verifies every lease of the transaction; IL011 if one is lost. Cheap.
+void CheckHolds();
+
+}  // namespace inventory_lock::locking

@@ -1,0 +1,51 @@
+// The bridge between PostgreSQL versions: the only file that looks at PG_VERSION_NUM.
+//
+// Runs in: every process. The newest name is written everywhere else and defined here for older
+// servers. Each block says what changed and since when.
+
+#pragma once
+
+extern "C" {
+#include <pgstat.h>
+#include <storage/proc.h>
+#include <utils/wait_event.h>
+}
+
+#if PG_VERSION_NUM < 150000
+#error "inventory_lock needs PostgreSQL 15 or newer"
+#endif
+
+namespace inventory_lock::pg {
+
+// The index of this process in the array of PGPROCs: stable for its lifetime, reused at once
+// afterwards. 17 renamed it to ProcNumber and moved it out of PGPROC.
+inline int MyProcIndex() {
+#if PG_VERSION_NUM >= 170000
+    return MyProcNumber;
+#else
+    return MyProc->pgprocno;
+#endif
+}
+
+// Reserves the settings' prefix (the name EmitWarningsOnPlaceholders is the older one).
+inline void ReserveSettingsPrefix(const char *prefix) { MarkGUCPrefixReserved(prefix); }
+
+// Custom wait events exist since 17; before, all extensions share one.
+inline uint32 NewWaitEvent([[maybe_unused]] const char *name) {
+#if PG_VERSION_NUM >= 170000
+    return WaitEventExtensionNew(name);
+#else
+    return PG_WAIT_EXTENSION;
+#endif
+}
+
+// CreateWaitEventSet takes a resource owner since 17 (none: lives as long as the session).
+inline WaitEventSet *NewWaitEventSet(int events) {
+#if PG_VERSION_NUM >= 170000
+    return CreateWaitEventSet(nullptr, events);
+#else
+    return CreateWaitEventSet(TopMemoryContext, events);
+#endif
+}
+
+}  // namespace inventory_lock::pg

@@ -1,0 +1,123 @@
+// The lock protocol on the wire: four Lua scripts, how they are called and what they answer.
+//
+// Runs in: the worker; pure C++. Everything that other clients of the same keys can observe is
+// decided here; ../../docs/interoperability.md is its contract. In every script all checks come
+// before the first write (a script that fails half-way leaves keys behind), every GET survives a
+// value of another type, and numbers become strings by string.format('%.0f') only.
+
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "redis/reply.hpp"
+#include "redis/trouble.hpp"
+
+namespace inventory_lock::redis {
+
+// The scripts, in the order of their numbers, for SCRIPT LOAD.
+enum class Script : uint8_t { kAcquire = 0, kExtend, kRelease, kRaise };
+inline constexpr int kScripts = 4;
+const std::string &ScriptText(Script script);
+const std::string &ScriptSha(Script script);  // 40 hex digits, computed once (SHA-1 of the text)
+
+// il:fence:{<key>}, or il:fence:{t}:<key> when the key has its own hash tag t. With a brace but no
+// tag the whole key still goes between braces (a single server does not mind).
+std::string FenceKey(std::string_view key);
+std::string GapKey(std::string_view key);  // il:gap:{…}, by the same rule
+std::string RecallChannel(std::string_view instance);  // il:recall:<instance>
+
+// Instance part of one of our tokens ("pg:<instance>:<boot>:<random>"); "" for foreign tokens.
+std::string_view TokenInstance(std::string_view token);
+
+// A command ready for Node::Send(): owns its bytes. EVALSHA with the script's hash; after NOSCRIPT
+// WithText() gives the same call as EVAL.
+class Command {
+  public:
+    std::vector<std::string_view> Argv() const;
+    Command WithText() const;
+
+    Script script = Script::kAcquire;
+    std::vector<std::string> keys;
+    std::vector<std::string> args;
+    bool by_text = false;
+};
+
+struct AcquireKey {
+    std::string key;
+    std::string token;       // ours, fresh
+    std::string prev;        // our earlier token whose release is not acknowledged; "" = none
+    int64_t ttl_ms = 0;
+    uint64_t floor = 0;      // highest fence known for the key
+};
+struct AcquireOptions {
+    int64_t fence_ttl_ms = 86400000;
+    uint64_t not_after_us = 0;   // Redis TIME beyond which nothing is taken; 0 = no limit
+    bool announce = true;        // publish on the blocker's recall channel
+};
+Command MakeAcquire(const std::vector<AcquireKey> &keys, const AcquireOptions &options);
+
+enum class AcquireResult : uint8_t { kGranted, kTaken, kLate, kTrouble };
+enum class BlockerKind : uint8_t { kForeign, kCluster, kGap, kOtherType };
+struct AcquireAnswer {
+    AcquireResult result = AcquireResult::kTrouble;
+    uint64_t time_us = 0;              // Redis TIME
+    std::vector<uint64_t> fences;      // granted: one per key
+    size_t blocked_index = 0;          // taken: which key
+    std::string blocker;               // taken: the holder's token (bounded; raw bytes)
+    BlockerKind blocker_kind = BlockerKind::kForeign;
+    int64_t blocker_pttl_ms = -1;      // taken: remaining life; -1 = has no expiry
+    Trouble trouble;                   // kTrouble: error reply or nonsense
+    bool no_script = false;            // kTrouble: NOSCRIPT, send WithText()
+};
+AcquireAnswer ParseAcquire(ReplyView reply, size_t key_count);
+
+// Extend of many keys in one call.
+struct ExtendKey {
+    std::string key;
+    std::string token;
+    int64_t ttl_ms = 0;
+};
+Command MakeExtend(const std::vector<ExtendKey> &keys);
+enum class Ownership : uint8_t { kOurs, kAbsent, kOther };
+struct ExtendAnswer {
+    bool ok = false;
+    uint64_t time_us = 0;
+    std::vector<Ownership> keys;
+    Trouble trouble;
+    bool no_script = false;
+};
+ExtendAnswer ParseExtend(ReplyView reply, size_t key_count);
+
+// Compare-and-delete of one key. A fence above the stored one is stored on the way (only while the
+// key is ours); gap_ms > 0 also leaves il:gap for foreign pollers.
+struct ReleaseKey {
+    std::string key;
+    std::string token;
+    uint64_t fence = 0;
+    int64_t gap_ms = 0;
+};
+Command MakeRelease(const ReleaseKey &key, int64_t fence_ttl_ms);
+struct ReleaseAnswer {
+    bool ok = false;
+    Ownership found = Ownership::kAbsent;
+    Trouble trouble;
+    bool no_script = false;
+};
+ReleaseAnswer ParseRelease(ReplyView reply);
+
+// Token still ours: fence := max(stored, given) + 1.
+Command MakeRaise(std::string_view key, std::string_view token, uint64_t given, int64_t fence_ttl_ms);
+struct RaiseAnswer {
+    bool ok = false;
+    bool ours = false;
+    uint64_t fence = 0;
+    Trouble trouble;
+    bool no_script = false;
+};
+RaiseAnswer ParseRaise(ReplyView reply);
+
+}  // namespace inventory_lock::redis

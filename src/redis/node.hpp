@@ -1,0 +1,117 @@
+// One Redis server and the lanes to it.
+//
+// Runs in: the worker; pure C++, one thread, never blocks (host names are resolved in the
+// constructor, which is why a Node is made at load and reload only). The owner's event loop asks
+// for the sockets, waits, and calls OnSocket() and Step().
+//
+// A lane is a data connection and, beside it, a subscriber connection that receives the data
+// connection's invalidations (CLIENT TRACKING … REDIRECT, RESP2) and our recall channel. The two
+// live and die together. Commands on a lane are pipelined and answered in order; each carries a
+// tag of the caller's. When a lane dies, everything unanswered on it is *unknown*, and the lane
+// that replaces it comes up only after CLIENT KILL ID of the old data connection has been answered
+// (lease-protocol rule 5), so that nothing sent before can be executed after. Where the server
+// denies CLIENT KILL, barrier() is false and acquires must carry a not_after.
+//
+// States of a lane: Down → Connecting → Handshake (AUTH, SELECT, CLIENT ID, CLIENT KILL of the
+// predecessor, SUBSCRIBE on the subscriber, CLIENT TRACKING, SCRIPT LOAD) → Ready → Down. After a
+// failure the next attempt waits for a back-off that doubles from 50 ms to 2 s, with jitter.
+//
+// A peer that sends garbage, too much, an unsolicited reply, nothing, or half a reply and then
+// closes, costs that lane and nothing else.
+
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "redis/address.hpp"
+#include "redis/reply.hpp"
+#include "redis/trouble.hpp"
+
+namespace inventory_lock::redis {
+
+struct NodeOptions {
+    Address address;
+    std::string password;               // "" = none; wiped from memory on destruction
+    int lanes = 2;                      // 1..16
+    int64_t connect_timeout_us = 500000;
+    int64_t command_timeout_us = 500000;
+    size_t max_reply_bytes = 1 << 20;   // input buffered on one connection before it is given up
+    std::string client_name;            // CLIENT SETNAME is not used when ""
+    std::string recall_channel;         // subscribed to beside __redis__:invalidate; "" = none
+    std::vector<std::string> scripts;   // Lua texts to SCRIPT LOAD in every handshake
+    std::vector<int64_t> old_client_ids;  // data connections of an earlier worker, by lane; 0 = none
+};
+
+enum class LaneState : uint8_t { kDown = 0, kConnecting, kHandshake, kReady };
+
+struct LaneStatus {
+    LaneState state = LaneState::kDown;
+    int64_t client_id = 0;      // of the data connection, once known
+    int64_t since_us = 0;       // when the state was entered (the caller's clock)
+    int64_t rtt_us = -1;        // smoothed round trip of commands, -1 before the first
+    Trouble last_trouble;
+    uint32_t outstanding = 0;   // commands sent and not answered
+    bool barrier = true;        // false: CLIENT KILL is denied
+    bool tracking = true;       // false: the server refuses CLIENT TRACKING; polling remains
+};
+
+// What the owner hears. Called from Step() and OnSocket() only; may call Send().
+class NodeEvents {
+  public:
+    virtual ~NodeEvents() = default;
+    virtual void OnLaneReady(int lane) = 0;
+    // Every unanswered tag of the lane is forgotten; its effect is unknown.
+    virtual void OnLaneDown(int lane, const Trouble &trouble) = 0;
+    virtual void OnReply(int lane, uint64_t tag, ReplyView reply) = 0;
+    virtual void OnInvalidated(int lane, std::string_view key) = 0;
+    virtual void OnAllInvalidated(int lane) = 0;
+    virtual void OnRecall(int lane, std::string_view payload) = 0;
+};
+
+// A socket to wait for.
+struct Socket {
+    int fd;
+    bool writable;  // wait for writability too; readability always
+};
+
+class Node {
+  public:
+    // Resolves the host name (may block, bounded by the resolver). Sockets open in Step().
+    Node(NodeOptions options, NodeEvents &events);
+    ~Node();
+    Node(const Node &) = delete;
+    Node &operator=(const Node &) = delete;
+
+    // Queues one command. False, and nothing happens, unless the lane is Ready. argv are raw bytes.
+    // The command's own deadline is now + command_timeout.
+    bool Send(int lane, uint64_t tag, const std::vector<std::string_view> &argv, int64_t now_us);
+
+    // Opens, times out and backs off; PINGs an idle subscriber. Returns when to call again.
+    int64_t Step(int64_t now_us);
+
+    // Writes what is queued, as far as the sockets take it. Call once per turn of the loop.
+    void Flush(int64_t now_us);
+
+    void OnSocket(int fd, bool readable, bool writable, int64_t now_us);
+
+    std::vector<Socket> Sockets() const;
+    // Changes whenever a socket was opened or closed: the owner rebuilds its wait set then.
+    uint64_t socket_generation() const;
+
+    // Closes the lane now (the owner saw a reply that makes no sense).
+    void Drop(int lane, const Trouble &trouble, int64_t now_us);
+
+    int lanes() const;
+    LaneStatus status(int lane) const;
+    uint64_t commands_sent() const;  // data commands, handshake excluded
+
+  private:
+    class Impl;
+    std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace inventory_lock::redis
