@@ -1,0 +1,80 @@
+# inventory_lock: build, install, test.
+#
+#   make, make install, make installcheck    as for any contrib module (PG_CONFIG=… chooses the server)
+#   make DEBUG=1                             without optimization, PostgreSQL's assertions compiled in
+#   make test | demo | bench                 everything on its own: packages, build, private servers
+#
+# `make test`, `make demo` and `make bench` never install into the system's PostgreSQL: they use a
+# copy of it (scripts/private_root).
+
+EXTENSION = inventory_lock
+EXTVERSION = 1.0
+MODULE_big = inventory_lock
+PGFILEDESC = "inventory_lock - distributed locks in Redis for stock and orders"
+
+OBJS = $(patsubst %.cpp,%.o,$(sort $(wildcard src/*.cpp src/*/*.cpp)))
+BITCODE = $(OBJS:.o=.bc)
+DATA_built = $(EXTENSION)--$(EXTVERSION).sql
+REGRESS = $(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql)))
+
+PG_CONFIG ?= pg_config
+PG_CPPFLAGS = -Isrc -isystem $(shell $(PG_CONFIG) --includedir-server)
+PG_CXXFLAGS = -std=c++17 -Wall -Wextra -Wshadow -Wno-register -MMD -MP \
+	-fvisibility=hidden -fno-semantic-interposition \
+	-D'PGDLLEXPORT=__attribute__((visibility("default")))'
+SHLIB_LINK += -lstdc++ -lhiredis
+
+ifdef DEBUG
+PG_CXXFLAGS += -O0 -g -U_FORTIFY_SOURCE -DUSE_ASSERT_CHECKING
+endif
+ifdef WERROR
+PG_CXXFLAGS += -Werror
+endif
+
+EXTRA_CLEAN = $(OBJS:.o=.d) $(BITCODE:.bc=.bc.d) build results regression.diffs regression.out
+
+# Targets that do not need PostgreSQL's build files, because they install them.
+STANDALONE = test test-planted demo bench soak
+ifneq ($(filter $(STANDALONE),$(MAKECMDGOALS)),)
+
+.PHONY: $(STANDALONE)
+$(filter $(STANDALONE),$(MAKECMDGOALS)):
+	scripts/install_packages
+	scripts/in_private_root $@
+
+else
+
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+include $(PGXS)
+
+# PGXS compiles the JIT's bitcode without the module's own flags.
+COMPILE.cxx.bc += $(PG_CXXFLAGS) -MF $(@:.bc=.bc.d)
+
+# PGXS knows no header dependencies; the compilers write them down beside each object.
+-include $(OBJS:.o=.d) $(BITCODE:.bc=.bc.d)
+
+# Other flags make other objects.
+$(OBJS) $(BITCODE): build/flags
+build/flags: FORCE
+	@mkdir -p build
+	@echo '$(subst ','"'"',$(CXX) $(CXXFLAGS) $(CPPFLAGS))' | cmp -s - $@ || \
+	    echo '$(subst ','"'"',$(CXX) $(CXXFLAGS) $(CPPFLAGS))' > $@
+FORCE:
+
+# The install script: its parts in the order of their names.
+$(EXTENSION)--$(EXTVERSION).sql: $(sort $(wildcard src/install/*.sql)) Makefile
+	@echo '\echo Use "CREATE EXTENSION $(EXTENSION)" to load this file. \quit' > $@.new
+	cat /dev/null $(filter %.sql,$^) >> $@.new
+	mv $@.new $@
+
+.PHONY: FORCE format format-check lint
+FORMATTED = $(sort $(wildcard src/*.[ch]pp src/*/*.[ch]pp test/*/*.[ch]pp bench/*.[ch]pp))
+CLANG_FORMAT ?= $(firstword $(wildcard /usr/lib/llvm-14/bin/clang-format) clang-format)
+format:
+	$(CLANG_FORMAT) -i $(FORMATTED)
+format-check:
+	$(CLANG_FORMAT) --dry-run --Werror $(FORMATTED)
+lint: format-check
+	scripts/check_sources
+
+endif
