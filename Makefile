@@ -39,8 +39,9 @@ ifneq ($(filter $(STANDALONE),$(MAKECMDGOALS)),)
 
 .PHONY: $(STANDALONE)
 $(filter $(STANDALONE),$(MAKECMDGOALS)):
-	scripts/install_packages
-	scripts/in_private_root $@
+	@scripts/install_packages
+	@MAKEFLAGS= PG_CONFIG=$(PG_CONFIG) DEBUG=$(DEBUG) KEEP=$(KEEP) QUICK=$(QUICK) \
+	    MINUTES=$(MINUTES) LAYERS="$(LAYERS)" scripts/in_private_root $@
 
 else
 
