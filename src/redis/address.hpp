@@ -34,8 +34,8 @@ struct Address {
 };
 
 struct AddressProblem {
-    std::string message;  // full sentence for GUC_check_errdetail
-    std::string hint;     // full sentence, may be empty
+    std::string message;           // full sentence for GUC_check_errdetail
+    std::string hint;              // full sentence, may be empty
     bool feature_missing = false;  // true: well-formed, but a scheme this build does not have
 };
 

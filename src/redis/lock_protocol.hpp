@@ -21,13 +21,18 @@ namespace inventory_lock::redis {
 // The scripts, in the order of their numbers, for SCRIPT LOAD.
 enum class Script : uint8_t { kAcquire = 0, kExtend, kRelease, kRaise };
 inline constexpr int kScripts = 4;
-const std::string &ScriptText(Script script);
-const std::string &ScriptSha(Script script);  // 40 hex digits, computed once (SHA-1 of the text)
+std::string_view ScriptText(Script script) noexcept;
+std::string_view ScriptSha(Script script) noexcept;  // 40 hex digits, SHA-1 of the text
+
+// Fences are whole numbers below this: Lua's numbers are doubles.
+inline constexpr uint64_t kFenceLimit = uint64_t{1} << 53;
+// How much of a blocker's token is told.
+inline constexpr size_t kMaxBlockerBytes = 256;
 
 // il:fence:{<key>}, or il:fence:{t}:<key> when the key has its own hash tag t. With a brace but no
 // tag the whole key still goes between braces (a single server does not mind).
 std::string FenceKey(std::string_view key);
-std::string GapKey(std::string_view key);  // il:gap:{…}, by the same rule
+std::string GapKey(std::string_view key);              // il:gap:{…}, by the same rule
 std::string RecallChannel(std::string_view instance);  // il:recall:<instance>
 
 // Instance part of one of our tokens ("pg:<instance>:<boot>:<random>"); "" for foreign tokens.
@@ -44,19 +49,20 @@ class Command {
     std::vector<std::string> keys;
     std::vector<std::string> args;
     bool by_text = false;
+    std::string key_count;  // keys.size() in decimal, kept so that Argv() can point at it
 };
 
 struct AcquireKey {
     std::string key;
-    std::string token;       // ours, fresh
-    std::string prev;        // our earlier token whose release is not acknowledged; "" = none
+    std::string token;  // ours, fresh
+    std::string prev;   // our earlier token whose release is not acknowledged; "" = none
     int64_t ttl_ms = 0;
-    uint64_t floor = 0;      // highest fence known for the key
+    uint64_t floor = 0;  // highest fence known for the key
 };
 struct AcquireOptions {
     int64_t fence_ttl_ms = 86400000;
-    uint64_t not_after_us = 0;   // Redis TIME beyond which nothing is taken; 0 = no limit
-    bool announce = true;        // publish on the blocker's recall channel
+    uint64_t not_after_us = 0;  // Redis TIME beyond which nothing is taken; 0 = no limit
+    bool announce = true;       // publish on the blocker's recall channel
 };
 Command MakeAcquire(const std::vector<AcquireKey> &keys, const AcquireOptions &options);
 
@@ -64,14 +70,14 @@ enum class AcquireResult : uint8_t { kGranted, kTaken, kLate, kTrouble };
 enum class BlockerKind : uint8_t { kForeign, kCluster, kGap, kOtherType };
 struct AcquireAnswer {
     AcquireResult result = AcquireResult::kTrouble;
-    uint64_t time_us = 0;              // Redis TIME
-    std::vector<uint64_t> fences;      // granted: one per key
-    size_t blocked_index = 0;          // taken: which key
-    std::string blocker;               // taken: the holder's token (bounded; raw bytes)
+    uint64_t time_us = 0;          // Redis TIME
+    std::vector<uint64_t> fences;  // granted: one per key
+    size_t blocked_index = 0;      // taken: which key
+    std::string blocker;           // taken: the holder's token (bounded; raw bytes)
     BlockerKind blocker_kind = BlockerKind::kForeign;
-    int64_t blocker_pttl_ms = -1;      // taken: remaining life; -1 = has no expiry
-    Trouble trouble;                   // kTrouble: error reply or nonsense
-    bool no_script = false;            // kTrouble: NOSCRIPT, send WithText()
+    int64_t blocker_pttl_ms = -1;  // taken: remaining life; -1 = has no expiry
+    Trouble trouble;               // kTrouble: error reply or nonsense
+    bool no_script = false;        // kTrouble: NOSCRIPT, send WithText()
 };
 AcquireAnswer ParseAcquire(ReplyView reply, size_t key_count);
 
@@ -110,7 +116,8 @@ struct ReleaseAnswer {
 ReleaseAnswer ParseRelease(ReplyView reply);
 
 // Token still ours: fence := max(stored, given) + 1.
-Command MakeRaise(std::string_view key, std::string_view token, uint64_t given, int64_t fence_ttl_ms);
+Command MakeRaise(std::string_view key, std::string_view token, uint64_t given,
+                  int64_t fence_ttl_ms);
 struct RaiseAnswer {
     bool ok = false;
     bool ours = false;

@@ -12,9 +12,11 @@
 // (lease-protocol rule 5), so that nothing sent before can be executed after. Where the server
 // denies CLIENT KILL, barrier() is false and acquires must carry a not_after.
 //
-// States of a lane: Down → Connecting → Handshake (AUTH, SELECT, CLIENT ID, CLIENT KILL of the
-// predecessor, SUBSCRIBE on the subscriber, CLIENT TRACKING, SCRIPT LOAD) → Ready → Down. After a
-// failure the next attempt waits for a back-off that doubles from 50 ms to 2 s, with jitter.
+// States of a lane: Down → Connecting → Handshake (AUTH, SELECT, CLIENT ID, INFO server, SUBSCRIBE
+// on the subscriber; then CLIENT KILL of the predecessor, CLIENT TRACKING, SCRIPT LOAD, PING) →
+// Ready → Down. After a failure the next attempt waits for a back-off that doubles from 50 ms to 2
+// s, with jitter. A client id is remembered together with the server's run_id: after a restart of
+// Redis the predecessor is dead anyway, and its number may be somebody else's.
 //
 // A peer that sends garbage, too much, an unsolicited reply, nothing, or half a reply and then
 // closes, costs that lane and nothing else.
@@ -35,28 +37,33 @@ namespace inventory_lock::redis {
 
 struct NodeOptions {
     Address address;
-    std::string password;               // "" = none; wiped from memory on destruction
-    int lanes = 2;                      // 1..16
+    std::string password;  // "" = none; wiped from memory on destruction
+    int lanes = 2;         // 1..16
     int64_t connect_timeout_us = 500000;
     int64_t command_timeout_us = 500000;
-    size_t max_reply_bytes = 1 << 20;   // input buffered on one connection before it is given up
-    std::string client_name;            // CLIENT SETNAME is not used when ""
-    std::string recall_channel;         // subscribed to beside __redis__:invalidate; "" = none
-    std::vector<std::string> scripts;   // Lua texts to SCRIPT LOAD in every handshake
-    std::vector<int64_t> old_client_ids;  // data connections of an earlier worker, by lane; 0 = none
+    size_t max_reply_bytes = 1 << 20;  // input buffered on one connection before it is given up
+    std::string client_name;           // CLIENT SETNAME is not used when ""
+    std::string recall_channel;        // subscribed to beside __redis__:invalidate; "" = none
+    std::vector<std::string> scripts;  // Lua texts to SCRIPT LOAD in every handshake
+    // client_ids_to_kill() of an earlier worker: one per lane, 0 = none. A list of another length
+    // (the number of lanes has changed) is killed as a whole by every lane.
+    std::vector<int64_t> old_client_ids;
+    // run_id() of the server those ids are from. A restarted server counts client ids from 1 again,
+    // and the old number may be somebody else's by now; "" = not known, they are killed anyway.
+    std::string old_run_id;
 };
 
 enum class LaneState : uint8_t { kDown = 0, kConnecting, kHandshake, kReady };
 
 struct LaneStatus {
     LaneState state = LaneState::kDown;
-    int64_t client_id = 0;      // of the data connection, once known
-    int64_t since_us = 0;       // when the state was entered (the caller's clock)
-    int64_t rtt_us = -1;        // smoothed round trip of commands, -1 before the first
+    int64_t client_id = 0;  // of the data connection, once known; 0 when Down
+    int64_t since_us = 0;   // when the state was entered (the caller's clock)
+    int64_t rtt_us = -1;    // smoothed round trip of commands, -1 before the first
     Trouble last_trouble;
-    uint32_t outstanding = 0;   // commands sent and not answered
-    bool barrier = true;        // false: CLIENT KILL is denied
-    bool tracking = true;       // false: the server refuses CLIENT TRACKING; polling remains
+    uint32_t outstanding = 0;  // commands sent and not answered
+    bool barrier = true;       // false: CLIENT KILL is denied
+    bool tracking = true;      // false: the server refuses CLIENT TRACKING; polling remains
 };
 
 // What the owner hears. Called from Step() and OnSocket() only; may call Send().
@@ -64,12 +71,13 @@ class NodeEvents {
   public:
     virtual ~NodeEvents() = default;
     virtual void OnLaneReady(int lane) = 0;
-    // Every unanswered tag of the lane is forgotten; its effect is unknown.
+    // Every unanswered tag of the lane is forgotten; its effect is unknown. Comes also after an
+    // attempt to come up that failed.
     virtual void OnLaneDown(int lane, const Trouble &trouble) = 0;
     virtual void OnReply(int lane, uint64_t tag, ReplyView reply) = 0;
     virtual void OnInvalidated(int lane, std::string_view key) = 0;
     virtual void OnAllInvalidated(int lane) = 0;
-    virtual void OnRecall(int lane, std::string_view payload) = 0;
+    virtual void OnRecall(int lane, std::string_view payload) = 0;  // comes once per lane
 };
 
 // A socket to wait for.
@@ -102,12 +110,23 @@ class Node {
     // Changes whenever a socket was opened or closed: the owner rebuilds its wait set then.
     uint64_t socket_generation() const;
 
-    // Closes the lane now (the owner saw a reply that makes no sense).
+    // Closes the lane now (the owner saw a reply that makes no sense). May be called from an event;
+    // OnLaneDown follows when control is back in OnSocket(), or in the next Step().
     void Drop(int lane, const Trouble &trouble, int64_t now_us);
 
     int lanes() const;
     LaneStatus status(int lane) const;
     uint64_t commands_sent() const;  // data commands, handshake excluded
+    // False: the host name could not be resolved, and no lane will ever come up. Make a new Node
+    // later; it is the owner's to choose when it can afford to block.
+    bool resolved() const;
+    // What a successor of this Node has to name in NodeOptions::old_client_ids: the data
+    // connections that commands may have been sent on and that are not known to be gone. To be
+    // stored when a lane becomes Ready, before anything is sent on it.
+    std::vector<int64_t> client_ids_to_kill() const;
+    // Identity of the server process last talked to, "" before the first handshake or when INFO is
+    // denied. Stored beside those ids, for NodeOptions::old_run_id.
+    const std::string &run_id() const;
 
   private:
     class Impl;

@@ -23,10 +23,10 @@ class ReplyView {
     bool IsNil() const;
     bool IsError() const;
     bool IsArray() const;
-    std::string_view Text() const;            // string, status or error; "" otherwise
-    std::optional<int64_t> Integer() const;   // an integer, or a string that is all decimal digits
-    size_t size() const;                      // elements of an array; 0 otherwise
-    ReplyView operator[](size_t index) const; // nil beyond the end
+    std::string_view Text() const;             // string, status or error; "" otherwise
+    std::optional<int64_t> Integer() const;    // an integer, or a string that is all decimal digits
+    size_t size() const;                       // elements of an array; 0 otherwise
+    ReplyView operator[](size_t index) const;  // nil beyond the end
 
   private:
     const redisReply *reply_;

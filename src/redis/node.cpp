@@ -1,0 +1,150 @@
+// A Redis server's lanes under one roof; see node.hpp. Runs in: the worker; pure C++.
+
+#include "redis/node.hpp"
+
+#include <string.h>  // explicit_bzero
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "redis/endpoint.hpp"
+#include "redis/lane.hpp"
+
+#include "redis/pure.hpp"
+
+namespace inventory_lock::redis {
+
+namespace {
+
+constexpr int kMaxLanes = 16;
+
+// Whom a lane succeeds. Keys are spread over the lanes by their number; after a change of it any
+// old connection may have sent for any key, and every lane waits for all of them.
+Predecessors PredecessorsOf(int lane, const NodeOptions &options) {
+    Predecessors predecessors;
+    predecessors.run_id = options.old_run_id;
+    const std::vector<int64_t> &old = options.old_client_ids;
+    if (old.size() == static_cast<size_t>(options.lanes)) {
+        predecessors.client_ids = {old[static_cast<size_t>(lane)]};
+    } else {
+        predecessors.client_ids = old;
+    }
+    auto &ids = predecessors.client_ids;
+    ids.erase(std::remove_if(ids.begin(), ids.end(), [](int64_t id) { return id <= 0; }),
+              ids.end());
+    return predecessors;
+}
+
+}  // namespace
+
+class Node::Impl {
+  public:
+    Impl(NodeOptions options, NodeEvents &events) {
+        common.options = std::move(options);
+        common.options.lanes = std::clamp(common.options.lanes, 1, kMaxLanes);
+        common.endpoints = Resolve(common.options.address, common.resolve_trouble);
+        for (int i = 0; i < common.options.lanes; i++) {
+            lanes.push_back(
+                std::make_unique<Lane>(i, PredecessorsOf(i, common.options), common, events));
+        }
+    }
+    ~Impl() { explicit_bzero(common.options.password.data(), common.options.password.size()); }
+    Impl(const Impl &) = delete;
+    Impl &operator=(const Impl &) = delete;
+
+    Lane *At(int lane) const {
+        return lane >= 0 && lane < common.options.lanes ? lanes[static_cast<size_t>(lane)].get()
+                                                        : nullptr;
+    }
+
+    NodeCommon common;
+    std::vector<std::unique_ptr<Lane>> lanes;
+};
+
+Node::Node(NodeOptions options, NodeEvents &events)
+    : impl_(std::make_unique<Impl>(std::move(options), events)) {}
+
+Node::~Node() = default;
+
+bool Node::Send(int lane, uint64_t tag, const std::vector<std::string_view> &argv, int64_t now_us) {
+    Lane *target = impl_->At(lane);
+    return target != nullptr && !argv.empty() && target->Send(tag, argv, now_us);
+}
+
+int64_t Node::Step(int64_t now_us) {
+    int64_t next_us = std::numeric_limits<int64_t>::max();
+    for (const auto &lane : impl_->lanes) {
+        next_us = std::min(next_us, lane->Step(now_us));
+    }
+    return next_us;
+}
+
+void Node::Flush(int64_t) {
+    for (const auto &lane : impl_->lanes) {
+        lane->Flush();
+    }
+}
+
+void Node::OnSocket(int fd, bool readable, bool writable, int64_t now_us) {
+    for (const auto &lane : impl_->lanes) {
+        if (lane->Owns(fd)) {
+            lane->OnSocket(fd, readable, writable, now_us);
+            return;
+        }
+    }
+}
+
+std::vector<Socket> Node::Sockets() const {
+    std::vector<Socket> sockets;
+    sockets.reserve(impl_->lanes.size() * 2);
+    for (const auto &lane : impl_->lanes) {
+        lane->AppendSockets(sockets);
+    }
+    return sockets;
+}
+
+uint64_t Node::socket_generation() const {
+    return impl_->common.socket_generation;
+}
+
+void Node::Drop(int lane, const Trouble &trouble, int64_t now_us) {
+    if (Lane *target = impl_->At(lane)) {
+        target->Drop(trouble, now_us);
+    }
+}
+
+int Node::lanes() const {
+    return impl_->common.options.lanes;
+}
+
+LaneStatus Node::status(int lane) const {
+    const Lane *target = impl_->At(lane);
+    return target != nullptr ? target->status() : LaneStatus();
+}
+
+uint64_t Node::commands_sent() const {
+    return impl_->common.commands_sent;
+}
+
+bool Node::resolved() const {
+    return !impl_->common.endpoints.empty();
+}
+
+std::vector<int64_t> Node::client_ids_to_kill() const {
+    std::vector<int64_t> ids;
+    for (const auto &lane : impl_->lanes) {
+        const std::vector<int64_t> &some = lane->predecessors().client_ids;
+        ids.insert(ids.end(), some.begin(), some.end());
+        if (some.empty()) {
+            ids.push_back(0);
+        }
+    }
+    return ids;
+}
+
+const std::string &Node::run_id() const {
+    return impl_->common.run_id;
+}
+
+}  // namespace inventory_lock::redis

@@ -1,0 +1,204 @@
+// The four Lua scripts of the lock protocol. Runs in: Redis; the texts live in the worker.
+//
+// Rules that every one of them keeps:
+//  * All keys come in KEYS, so that a Cluster node can judge them.
+//  * Every check comes before the first write. What can still fail then (an ACL that lets a key be
+//    read and not written) is undone by hand: a script that fails half-way keeps what it wrote.
+//  * A value of another type under one of our keys is somebody else's, never an error: GET runs in
+//    pcall. Any other error (no permission, say) is returned as it is.
+//  * A lock key is read once more after our last write to it, because a write of ours takes it out
+//    of the server's tracking table, and a read puts it in again.
+//  * Numbers leave as text made by '%.0f': tostring() keeps 14 digits, a fence has 16.
+
+#include "redis/lock_protocol.hpp"
+#include "redis/sha1.hpp"
+
+#include "redis/pure.hpp"
+
+namespace inventory_lock::redis {
+
+namespace {
+
+// look: what is under a lock key: its text, false = nothing, true = a value of another type; or nil
+// and the error reply.
+constexpr char kLook[] = R"lua(
+local function look(key)
+  local value = redis.pcall('GET', key)
+  if type(value) ~= 'table' then return value end
+  if string.find(value.err, 'WRONGTYPE', 1, true) then return true end
+  return nil, value
+end
+)lua";
+
+// stored_fence: 0 when there is none, or something that cannot be raised by one.
+constexpr char kFence[] = R"lua(
+local limit = 9007199254740992
+local function digits(number) return string.format('%.0f', number) end
+local function stored_fence(key)
+  local value = redis.pcall('GET', key)
+  if type(value) == 'string' and #value <= 16 and string.find(value, '^%d+$') then
+    local number = tonumber(value)
+    if number + 1 < limit then return number end
+  end
+  return 0
+end
+)lua";
+
+// KEYS: lock, fence, gap of each key. ARGV: fence TTL, not_after, announce; then of each key token,
+// prev, TTL, floor.
+constexpr char kAcquireBody[] = R"lua(
+local count = #KEYS / 3
+local clock = redis.call('TIME')
+local now = clock[1] * 1000000 + clock[2]
+local not_after = tonumber(ARGV[2])
+if not_after > 0 and now > not_after then return {'late', digits(now)} end
+
+local function instance(token) return string.match(token, '^pg:([^:]+):') end
+
+local values, fences = {}, {}
+for i = 1, count do
+  local lock, token, prev = KEYS[3 * i - 2], ARGV[4 * i], ARGV[4 * i + 1]
+  local value, trouble = look(lock)
+  if trouble then return trouble end
+  if value == true then
+    return {'taken', digits(now), i, 'type', '', redis.call('PTTL', lock)}
+  end
+  if value ~= token then
+    if value and (prev == '' or value ~= prev) then
+      local holder = string.sub(value, 1, 256)
+      local theirs = instance(holder)
+      if ARGV[3] == '1' and theirs and theirs ~= instance(token) then
+        redis.pcall('PUBLISH', 'il:recall:' .. theirs, lock)
+      end
+      return {'taken', digits(now), i, 'token', holder, redis.call('PTTL', lock)}
+    end
+    local gap = redis.pcall('PTTL', KEYS[3 * i])
+    if type(gap) == 'number' and gap > 0 then
+      return {'taken', digits(now), i, 'gap', '', gap}
+    end
+  end
+  local fence = math.max(stored_fence(KEYS[3 * i - 1]) + 1, now, tonumber(ARGV[4 * i + 3]) + 1)
+  if not (fence < limit) then
+    return redis.error_reply('ERR inventory_lock: the fence is out of range')
+  end
+  if not (tonumber(ARGV[4 * i + 2]) >= 1) then
+    return redis.error_reply('ERR inventory_lock: the TTL is out of range')
+  end
+  values[i], fences[i] = value, digits(fence)
+end
+
+for i = 1, count do redis.call('SET', KEYS[3 * i - 1], fences[i], 'PX', ARGV[1]) end
+for i = 1, count do
+  local lock, token, ttl = KEYS[3 * i - 2], ARGV[4 * i], ARGV[4 * i + 2]
+  local done
+  if values[i] == token then
+    done = redis.pcall('PEXPIRE', lock, ttl) == 1
+  elseif values[i] then
+    done = redis.pcall('SET', lock, token, 'PX', ttl)
+  else
+    done = redis.pcall('SET', lock, token, 'PX', ttl, 'NX')
+  end
+  if not done or (type(done) == 'table' and done.err) then
+    for j = 1, i - 1 do
+      if values[j] ~= ARGV[4 * j] then redis.pcall('DEL', KEYS[3 * j - 2]) end
+    end
+    return done or redis.error_reply('ERR inventory_lock: a lock could not be written')
+  end
+end
+for i = 1, count do redis.call('GET', KEYS[3 * i - 2]) end
+local answer = {'granted', digits(now)}
+for i = 1, count do answer[i + 2] = fences[i] end
+return answer
+)lua";
+
+// KEYS: locks. ARGV: of each key token, TTL. Answer: TIME, then 1 ours, 0 absent, -1 another's.
+constexpr char kExtendBody[] = R"lua(
+local clock = redis.call('TIME')
+local answer = {string.format('%.0f', clock[1] * 1000000 + clock[2])}
+for i = 1, #KEYS do
+  local value, trouble = look(KEYS[i])
+  if trouble then return trouble end
+  if not (tonumber(ARGV[2 * i]) >= 1) then
+    return redis.error_reply('ERR inventory_lock: the TTL is out of range')
+  end
+  answer[i + 1] = value == ARGV[2 * i - 1] and 1 or value and -1 or 0
+end
+for i = 1, #KEYS do
+  if answer[i + 1] == 1 then redis.call('PEXPIRE', KEYS[i], ARGV[2 * i]) end
+end
+for i = 1, #KEYS do
+  if answer[i + 1] == 1 then redis.call('GET', KEYS[i]) end
+end
+return answer
+)lua";
+
+// KEYS: lock, fence, gap. ARGV: token, fence, gap TTL, fence TTL. Answer: 1 ours, 0 absent, -1
+// another's. Freeing the key matters most and is allowed when memory is full; the fence and the gap
+// are written as far as the server lets us.
+constexpr char kReleaseBody[] = R"lua(
+local value, trouble = look(KEYS[1])
+if trouble then return trouble end
+if value ~= ARGV[1] then return value and -1 or 0 end
+local fence = tonumber(ARGV[2])
+local raised = fence < limit and fence > stored_fence(KEYS[2])
+redis.call('DEL', KEYS[1])
+if raised then redis.pcall('SET', KEYS[2], digits(fence), 'PX', ARGV[4]) end
+if tonumber(ARGV[3]) > 0 then redis.pcall('SET', KEYS[3], '1', 'PX', ARGV[3]) end
+return 1
+)lua";
+
+// KEYS: lock, fence. ARGV: token, given, fence TTL. Answer: 1 and the fence; or 0 absent, -1
+// another's.
+constexpr char kRaiseBody[] = R"lua(
+local value, trouble = look(KEYS[1])
+if trouble then return trouble end
+if value ~= ARGV[1] then return {value and -1 or 0} end
+local fence = math.max(stored_fence(KEYS[2]), tonumber(ARGV[2])) + 1
+if not (fence < limit) then
+  return redis.error_reply('ERR inventory_lock: the fence is out of range')
+end
+redis.call('SET', KEYS[2], digits(fence), 'PX', ARGV[3])
+return {1, digits(fence)}
+)lua";
+
+// Literals end to end, at compile time.
+template <size_t... kSizes>
+constexpr auto Join(const char (&...parts)[kSizes]) {
+    std::array<char, (... + (kSizes - 1))> whole{};
+    size_t at = 0;
+    auto append = [&](std::string_view part) {
+        for (const char c : part) {
+            whole[at++] = c;
+        }
+    };
+    (append({parts, kSizes - 1}), ...);
+    return whole;
+}
+
+template <size_t kSize>
+constexpr std::string_view View(const std::array<char, kSize> &text) {
+    return {text.data(), kSize};
+}
+
+constexpr auto kAcquire = Join(kLook, kFence, kAcquireBody);
+constexpr auto kExtend = Join(kLook, kExtendBody);
+constexpr auto kRelease = Join(kLook, kFence, kReleaseBody);
+constexpr auto kRaise = Join(kLook, kFence, kRaiseBody);
+
+constexpr std::string_view kTexts[kScripts] = {View(kAcquire), View(kExtend), View(kRelease),
+                                               View(kRaise)};
+constexpr std::array<char, 40> kShas[kScripts] = {Sha1Hex(kTexts[0]), Sha1Hex(kTexts[1]),
+                                                  Sha1Hex(kTexts[2]), Sha1Hex(kTexts[3])};
+
+}  // namespace
+
+std::string_view ScriptText(Script script) noexcept {
+    return kTexts[static_cast<int>(script)];
+}
+
+std::string_view ScriptSha(Script script) noexcept {
+    const std::array<char, 40> &sha = kShas[static_cast<int>(script)];
+    return {sha.data(), sha.size()};
+}
+
+}  // namespace inventory_lock::redis
