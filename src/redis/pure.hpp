@@ -6,6 +6,6 @@
 
 #pragma once
 
-#if defined(POSTGRES_H) || defined(C_H) || defined(PG_VERSION_NUM) || defined(FMGR_H)
+#if defined(POSTGRES_H) || defined(C_H) || defined(FMGR_H)
 #error "a PostgreSQL header was included before or by a file of src/redis"
 #endif

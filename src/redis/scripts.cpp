@@ -2,8 +2,9 @@
 //
 // Rules that every one of them keeps:
 //  * All keys come in KEYS, so that a Cluster node can judge them.
-//  * Every check comes before the first write. What can still fail then (an ACL that lets a key be
-//    read and not written) is undone by hand: a script that fails half-way keeps what it wrote.
+//  * Every check comes before the first write, and fences are written before locks: a script that
+//    fails half-way keeps what it wrote. (The right to write every key in KEYS is judged by the
+//    server before a script begins; a full or read-only server refuses the first write.)
 //  * A value of another type under one of our keys is somebody else's, never an error: GET runs in
 //    pcall. Any other error (no permission, say) is returned as it is.
 //  * A lock key is read once more after our last write to it, because a write of ours takes it out
@@ -55,11 +56,13 @@ if not_after > 0 and now > not_after then return {'late', digits(now)} end
 
 local function instance(token) return string.match(token, '^pg:([^:]+):') end
 
-local values, fences = {}, {}
+local values, fences, seen = {}, {}, {}
 for i = 1, count do
   local lock, token, prev = KEYS[3 * i - 2], ARGV[4 * i], ARGV[4 * i + 1]
   local value, trouble = look(lock)
   if trouble then return trouble end
+  if seen[lock] then return redis.error_reply('ERR inventory_lock: a key is named twice') end
+  seen[lock] = true
   if value == true then
     return {'taken', digits(now), i, 'type', '', redis.call('PTTL', lock)}
   end
@@ -90,19 +93,12 @@ end
 for i = 1, count do redis.call('SET', KEYS[3 * i - 1], fences[i], 'PX', ARGV[1]) end
 for i = 1, count do
   local lock, token, ttl = KEYS[3 * i - 2], ARGV[4 * i], ARGV[4 * i + 2]
-  local done
   if values[i] == token then
-    done = redis.pcall('PEXPIRE', lock, ttl) == 1
+    redis.call('PEXPIRE', lock, ttl)
   elseif values[i] then
-    done = redis.pcall('SET', lock, token, 'PX', ttl)
+    redis.call('SET', lock, token, 'PX', ttl)
   else
-    done = redis.pcall('SET', lock, token, 'PX', ttl, 'NX')
-  end
-  if not done or (type(done) == 'table' and done.err) then
-    for j = 1, i - 1 do
-      if values[j] ~= ARGV[4 * j] then redis.pcall('DEL', KEYS[3 * j - 2]) end
-    end
-    return done or redis.error_reply('ERR inventory_lock: a lock could not be written')
+    redis.call('SET', lock, token, 'PX', ttl, 'NX')
   end
 end
 for i = 1, count do redis.call('GET', KEYS[3 * i - 2]) end

@@ -38,6 +38,7 @@ constexpr CodeKind kPhrases[] = {
     {"invalid password", TroubleKind::kAuth},
     {"without any password configured", TroubleKind::kAuth},
     {"no password is set", TroubleKind::kAuth},
+    {"max number of clients reached", TroubleKind::kClosed},
 };
 
 constexpr std::string_view kWrapped = "Error running script";

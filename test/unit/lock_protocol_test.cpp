@@ -1,0 +1,246 @@
+// Key names, command words, and the reading of answers: what is believed and what is not.
+
+#include "redis/lock_protocol.hpp"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "redis/reply_reader.hpp"
+
+namespace inventory_lock::redis::test {
+namespace {
+
+ReplyOwner Read(std::string_view bytes) {
+    ReplyReader reader(1 << 20);
+    Trouble trouble;
+    reader.Feed(bytes);
+    return reader.Take(trouble);
+}
+
+AcquireAnswer Acquire(std::string_view bytes, size_t keys) {
+    const ReplyOwner owner = Read(bytes);
+    EXPECT_NE(owner, nullptr) << bytes;
+    return ParseAcquire(ReplyView(owner.get()), keys);
+}
+
+TEST(KeyNames, StandInTheSlotOfTheirKey) {
+    const struct {
+        const char *key;
+        const char *fence;
+    } cases[] = {
+        {"inventory_lock:42", "il:fence:{inventory_lock:42}"},
+        {"lock:{user}:1", "il:fence:{user}:lock:{user}:1"},
+        {"{t}", "il:fence:{t}:{t}"},
+        {"a{b}c{d}", "il:fence:{b}:a{b}c{d}"},
+        {"a{{b}}", "il:fence:{{b}:a{{b}}"},
+        // No tag in Redis' sense: the first '{' is not closed, or encloses nothing.
+        {"a{b", "il:fence:{a{b}"},
+        {"a}b", "il:fence:{a}b}"},
+        {"a{}b{c}", "il:fence:{a{}b{c}}"},
+        {"}{", "il:fence:{}{}"},
+        {"", "il:fence:{}"},
+    };
+    for (const auto &one : cases) {
+        EXPECT_EQ(FenceKey(one.key), one.fence);
+        EXPECT_EQ(GapKey(one.key), "il:gap:" + std::string(one.fence).substr(9));
+    }
+    EXPECT_EQ(RecallChannel("abc"), "il:recall:abc");
+}
+
+TEST(Token, TellsTheInstanceOfOursOnly) {
+    EXPECT_EQ(TokenInstance("pg:abc:1:xyz"), "abc");
+    EXPECT_EQ(TokenInstance("pg:abc:"), "abc");
+    for (const char *token : {"", "pg", "pg:", "pg:abc", "pg::1:x", "PG:abc:1:x", "xpg:abc:1:x",
+                              "f47ac10b-58cc-4372-a567-0e02b2c3d479"}) {
+        EXPECT_EQ(TokenInstance(token), "") << token;
+    }
+}
+
+TEST(Command, HasItsWordsInOrder) {
+    AcquireOptions options;
+    options.fence_ttl_ms = 1000;
+    options.not_after_us = 77;
+    const Command command =
+        MakeAcquire({{"a", "t1", "p1", 10, 5}, {"b", "t2", "", 20, 0}}, options);
+    const std::vector<std::string_view> expected = {"EVALSHA",
+                                                    ScriptSha(Script::kAcquire),
+                                                    "6",
+                                                    "a",
+                                                    "il:fence:{a}",
+                                                    "il:gap:{a}",
+                                                    "b",
+                                                    "il:fence:{b}",
+                                                    "il:gap:{b}",
+                                                    "1000",
+                                                    "77",
+                                                    "1",
+                                                    "t1",
+                                                    "p1",
+                                                    "10",
+                                                    "5",
+                                                    "t2",
+                                                    "",
+                                                    "20",
+                                                    "0"};
+    EXPECT_EQ(command.Argv(), expected);
+    const Command text = command.WithText();
+    const std::vector<std::string_view> argv = text.Argv();
+    EXPECT_EQ(argv[0], "EVAL");
+    EXPECT_EQ(argv[1], ScriptText(Script::kAcquire));
+    EXPECT_EQ(std::vector<std::string_view>(argv.begin() + 2, argv.end()),
+              std::vector<std::string_view>(expected.begin() + 2, expected.end()));
+}
+
+TEST(Command, OfTheOtherScripts) {
+    EXPECT_EQ(MakeExtend({{"a", "t", 10}, {"b", "u", 20}}).Argv(),
+              (std::vector<std::string_view>{"EVALSHA", ScriptSha(Script::kExtend), "2", "a", "b",
+                                             "t", "10", "u", "20"}));
+    EXPECT_EQ(MakeRelease({"a", "t", 3, 4}, 5).Argv(),
+              (std::vector<std::string_view>{"EVALSHA", ScriptSha(Script::kRelease), "3", "a",
+                                             "il:fence:{a}", "il:gap:{a}", "t", "3", "4", "5"}));
+    EXPECT_EQ(MakeRaise("a", "t", 3, 5).Argv(),
+              (std::vector<std::string_view>{"EVALSHA", ScriptSha(Script::kRaise), "2", "a",
+                                             "il:fence:{a}", "t", "3", "5"}));
+}
+
+TEST(AcquireAnswer, IsReadWhenItIsSound) {
+    const AcquireAnswer granted =
+        Acquire("*4\r\n$7\r\ngranted\r\n$2\r\n77\r\n$1\r\n5\r\n:6\r\n", 2);
+    EXPECT_EQ(granted.result, AcquireResult::kGranted);
+    EXPECT_EQ(granted.time_us, 77u);
+    EXPECT_EQ(granted.fences, (std::vector<uint64_t>{5, 6}));
+
+    const AcquireAnswer taken =
+        Acquire("*6\r\n+taken\r\n+77\r\n:2\r\n+token\r\n$9\r\npg:ab:1:x\r\n:4000\r\n", 2);
+    EXPECT_EQ(taken.result, AcquireResult::kTaken);
+    EXPECT_EQ(taken.blocked_index, 1u);
+    EXPECT_EQ(taken.blocker, "pg:ab:1:x");
+    EXPECT_EQ(taken.blocker_kind, BlockerKind::kCluster);
+    EXPECT_EQ(taken.blocker_pttl_ms, 4000);
+
+    EXPECT_EQ(Acquire("*6\r\n+taken\r\n+77\r\n:1\r\n+token\r\n+uuid\r\n:-1\r\n", 1).blocker_kind,
+              BlockerKind::kForeign);
+    EXPECT_EQ(Acquire("*6\r\n+taken\r\n+77\r\n:1\r\n+type\r\n+\r\n:-1\r\n", 1).blocker_kind,
+              BlockerKind::kOtherType);
+    EXPECT_EQ(Acquire("*6\r\n+taken\r\n+77\r\n:1\r\n+gap\r\n+\r\n:9\r\n", 1).blocker_kind,
+              BlockerKind::kGap);
+    EXPECT_EQ(Acquire("*6\r\n+taken\r\n+77\r\n:1\r\n+type\r\n+\r\n:-2\r\n", 1).blocker_pttl_ms, -1);
+    EXPECT_EQ(Acquire("*2\r\n+late\r\n+77\r\n", 1).result, AcquireResult::kLate);
+}
+
+// Replies that no script of ours gives.
+constexpr const char *kNonsense[] = {
+    "$-1\r\n",
+    "+OK\r\n",
+    ":1\r\n",
+    ":2\r\n",
+    "*0\r\n",
+    "*-1\r\n",
+    "$7\r\ngranted\r\n",
+    "*1\r\n+granted\r\n",
+    "*2\r\n+granted\r\n+77\r\n",
+    "*4\r\n+granted\r\n+77\r\n+5\r\n+6\r\n",
+    "*3\r\n+granted\r\n+0\r\n+5\r\n",
+    "*3\r\n+granted\r\n:-7\r\n+5\r\n",
+    "*3\r\n+granted\r\n+9007199254740992\r\n+5\r\n",
+    "*3\r\n+granted\r\n+77\r\n+0\r\n",
+    "*3\r\n+granted\r\n+77\r\n+9007199254740992\r\n",
+    "*3\r\n+granted\r\n+77\r\n+5x\r\n",
+    "*3\r\n+granted\r\n+77\r\n*1\r\n+5\r\n",
+    "*3\r\n+granted\r\n+77\r\n$-1\r\n",
+    "*3\r\n+granted\r\n+77\r\n-ERR\r\n",
+    "*3\r\n+Granted\r\n+77\r\n+5\r\n",
+    "*3\r\n*1\r\n+granted\r\n+77\r\n+5\r\n",
+    "*6\r\n+taken\r\n+77\r\n:0\r\n+token\r\n+x\r\n:1\r\n",
+    "*6\r\n+taken\r\n+77\r\n:2\r\n+token\r\n+x\r\n:1\r\n",
+    "*6\r\n+taken\r\n+77\r\n:-1\r\n+token\r\n+x\r\n:1\r\n",
+    "*6\r\n+taken\r\n+77\r\n:1\r\n+who\r\n+x\r\n:1\r\n",
+    "*6\r\n+taken\r\n+77\r\n:1\r\n+token\r\n+x\r\n+x\r\n",
+    "*6\r\n+taken\r\n+x\r\n:1\r\n+token\r\n+x\r\n:1\r\n",
+    "*5\r\n+taken\r\n+77\r\n:1\r\n+token\r\n+x\r\n",
+    "*7\r\n+taken\r\n+77\r\n:1\r\n+token\r\n+x\r\n:1\r\n:1\r\n",
+    "*3\r\n+late\r\n+77\r\n+5\r\n",
+    "*2\r\n+77\r\n:2\r\n",
+    "*2\r\n+77\r\n$-1\r\n",
+    "*3\r\n+77\r\n:1\r\n:1\r\n",
+    "*2\r\n:0\r\n:1\r\n",
+    "*2\r\n:1\r\n+0\r\n",
+    "*2\r\n:1\r\n+9007199254740992\r\n",
+    "*3\r\n:1\r\n+5\r\n+5\r\n",
+    "*1\r\n:1\r\n",
+    "*1\r\n:2\r\n",
+    "*2\r\n:0\r\n+5\r\n",
+};
+
+class Nonsense : public ::testing::TestWithParam<const char *> {};
+
+// Some of these are a sound answer to one of the other scripts; each is wrong for at least three.
+TEST_P(Nonsense, IsNeverBelieved) {
+    const ReplyOwner owner = Read(GetParam());
+    ASSERT_NE(owner, nullptr);
+    const ReplyView view(owner.get());
+    const AcquireAnswer acquire = ParseAcquire(view, 1);
+    EXPECT_EQ(acquire.result, AcquireResult::kTrouble);
+    EXPECT_EQ(acquire.trouble.kind, TroubleKind::kProtocol);
+    EXPECT_FALSE(acquire.no_script);
+    EXPECT_TRUE(acquire.fences.empty());
+    int sound = 0;
+    const ExtendAnswer extend = ParseExtend(view, 1);
+    const ReleaseAnswer release = ParseRelease(view);
+    const RaiseAnswer raise = ParseRaise(view);
+    sound += extend.ok + release.ok + raise.ok;
+    EXPECT_LE(sound, 1);
+    EXPECT_EQ(extend.ok, extend.trouble.kind == TroubleKind::kNone);
+    EXPECT_EQ(release.ok, release.trouble.kind == TroubleKind::kNone);
+    EXPECT_EQ(raise.ok, raise.trouble.kind == TroubleKind::kNone);
+    EXPECT_TRUE(extend.ok || extend.keys.empty());
+}
+
+INSTANTIATE_TEST_SUITE_P(Answer, Nonsense, ::testing::ValuesIn(kNonsense));
+
+TEST(AcquireAnswer, ABlockerLongerThanPromisedIsNotBelieved) {
+    const std::string holder(257, 'x');
+    EXPECT_EQ(Acquire("*6\r\n+taken\r\n+77\r\n:1\r\n+token\r\n$257\r\n" + holder + "\r\n:1\r\n", 1)
+                  .result,
+              AcquireResult::kTrouble);
+}
+
+TEST(ExtendAnswer, IsReadWhenItIsSound) {
+    const ReplyOwner owner = Read("*4\r\n$2\r\n77\r\n:1\r\n:0\r\n:-1\r\n");
+    const ExtendAnswer answer = ParseExtend(ReplyView(owner.get()), 3);
+    EXPECT_TRUE(answer.ok);
+    EXPECT_EQ(answer.time_us, 77u);
+    EXPECT_EQ(answer.keys,
+              (std::vector<Ownership>{Ownership::kOurs, Ownership::kAbsent, Ownership::kOther}));
+    EXPECT_FALSE(ParseExtend(ReplyView(owner.get()), 2).ok);
+    EXPECT_FALSE(ParseExtend(ReplyView(owner.get()), 4).ok);
+}
+
+TEST(RaiseAnswer, IsReadWhenItIsSound) {
+    const ReplyOwner ours = Read("*2\r\n:1\r\n$2\r\n77\r\n");
+    EXPECT_TRUE(ParseRaise(ReplyView(ours.get())).ours);
+    EXPECT_EQ(ParseRaise(ReplyView(ours.get())).fence, 77u);
+    const ReplyOwner other = Read("*1\r\n:-1\r\n");
+    EXPECT_TRUE(ParseRaise(ReplyView(other.get())).ok);
+    EXPECT_FALSE(ParseRaise(ReplyView(other.get())).ours);
+}
+
+TEST(Answers, PassErrorsOnAndSeeNoscript) {
+    const ReplyOwner gone = Read("-NOSCRIPT No matching script. Please use EVAL.\r\n");
+    const ReplyOwner full = Read("-OOM command not allowed\r\n");
+    const ReplyView noscript(gone.get());
+    const ReplyView oom(full.get());
+    EXPECT_TRUE(ParseAcquire(noscript, 1).no_script);
+    EXPECT_TRUE(ParseExtend(noscript, 1).no_script);
+    EXPECT_TRUE(ParseRelease(noscript).no_script);
+    EXPECT_TRUE(ParseRaise(noscript).no_script);
+    EXPECT_FALSE(ParseAcquire(oom, 1).no_script);
+    EXPECT_EQ(ParseAcquire(oom, 1).trouble.kind, TroubleKind::kOutOfMemory);
+    EXPECT_EQ(ParseExtend(oom, 1).trouble.kind, TroubleKind::kOutOfMemory);
+    EXPECT_EQ(ParseRelease(oom).trouble.kind, TroubleKind::kOutOfMemory);
+    EXPECT_EQ(ParseRaise(oom).trouble.kind, TroubleKind::kOutOfMemory);
+}
+
+}  // namespace
+}  // namespace inventory_lock::redis::test
