@@ -1,0 +1,128 @@
+// SQL functions over orders: they read arguments, ask commerce/ and build rows; nothing else.
+//
+// Runs in: backends. The shape of JSON is checked before any table is touched, privileges before
+// any lock.
+
+#include "api/arguments.hpp"
+#include "api/result.hpp"
+#include "commerce/cancellation.hpp"
+#include "commerce/orders.hpp"
+
+namespace inventory_lock::api {
+
+namespace {
+
+Datum IntervalOf(const std::string &text) {
+    const char *const input = text.c_str();
+    return pg::Call([input] {
+        return DirectFunctionCall3(interval_in, CStringGetDatum(input),
+                                   ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
+    });
+}
+
+locking::WaitBudget BudgetOf(const std::optional<std::string> &wait_timeout) {
+    return locking::WaitBudget::From(wait_timeout ? DatumGetIntervalP(IntervalOf(*wait_timeout))
+                                                  : nullptr);
+}
+
+Datum NumericOf(const std::string &text) {
+    const char *const input = text.c_str();
+    return pg::Call([input] {
+        return DirectFunctionCall3(numeric_in, CStringGetDatum(input), ObjectIdGetDatum(InvalidOid),
+                                   Int32GetDatum(-1));
+    });
+}
+
+void PutOrder(FunctionCallInfo fcinfo, const commerce::OrderAnswer &answer,
+              const locking::WaitBudget &budget) {
+    Row row;
+    row.Text(answer.order_id).Text(answer.status).Bool(answer.replayed);
+    if (answer.total) {
+        row.Value(NumericOf(*answer.total));
+    } else {
+        row.Null();
+    }
+    row.Value(commerce::MakeJsonb(answer.lines))
+        .Int8(answer.fence)
+        .Text(answer.protection)
+        .Float8(budget.WaitedMs())
+        .Text(answer.sqlstate)
+        .Value(commerce::MakeJsonb(answer.response));
+    if (answer.created_at) {
+        row.Value(*answer.created_at);
+    } else {
+        row.Null();
+    }
+    Result(fcinfo).Put(row);
+}
+
+std::string LinesJson(const std::vector<commerce::OrderLine> &lines) {
+    std::string json = "[";
+    for (const commerce::OrderLine &line : lines) {
+        json += json.size() > 1 ? ", " : "";
+        json += "{\"line_no\": " + std::to_string(line.line_no) +
+                ", \"variant_id\": " + commerce::JsonString(line.variant_id) +
+                ", \"location_id\": " + commerce::JsonString(line.location_id) +
+                ", \"quantity\": " + std::to_string(line.quantity) +
+                ", \"restored\": " + std::to_string(line.restored) +
+                ", \"cancelled\": " + std::to_string(line.cancelled) +
+                ", \"fulfilled\": " + std::to_string(line.fulfilled) + "}";
+    }
+    return json + "]";
+}
+
+}  // namespace
+
+IL_FUNCTION(inventory_lock_place_order) {
+    const Arguments arguments(fcinfo);
+    RequireWritable("place_order_locked()");
+    const std::string user_id = arguments.Id(0, "user_id");
+    const std::string key = arguments.Text(1, "idempotency_key");
+    commerce::CheckIdempotencyKey(key);
+    const commerce::Json lines = commerce::ReadJson(arguments.Required(2, "lines"));
+    const Datum data = arguments.Required(3, "order_data");
+    const commerce::OrderOptions options =
+        commerce::ReadOrderOptions(commerce::ReadJson(arguments.Required(4, "options")));
+    locking::WaitBudget budget = BudgetOf(options.wait_timeout);
+    commerce::Session session;
+    const auto binding = commerce::OpenForOrders(options.binding);
+    const commerce::OrderRequest request =
+        commerce::ReadOrderRequest(*binding, user_id, key, lines, commerce::ReadJson(data), data);
+    PutOrder(fcinfo, commerce::PlaceOrder(*binding, request, options, budget), budget);
+    session.Finish();
+    return static_cast<Datum>(0);
+}
+
+IL_FUNCTION(inventory_lock_cancel_order) {
+    const Arguments arguments(fcinfo);
+    RequireWritable("cancel_order_locked()");
+    commerce::CancellationRequest request;
+    request.order_id = arguments.Id(0, "order_id");
+    if (!arguments.IsNull(1)) {
+        request.lines =
+            commerce::ReadLineSelectors(commerce::ReadJson(arguments.Required(1, "lines")));
+    }
+    request.occasion.kind = "cancel";
+    request.occasion.reason = arguments.Text(2, "reason");
+    request.occasion.reference_type = "order";
+    request.occasion.request_key = arguments.OptionalText(3);
+    const std::string binding_name = arguments.Text(4, "binding");
+    locking::WaitBudget budget = locking::WaitBudget::From(nullptr);
+    commerce::Session session;
+    const auto binding = commerce::OpenForCancelling(binding_name);
+    const commerce::CancellationAnswer answer = commerce::CancelOrder(*binding, request, budget);
+    Row row;
+    row.Text(answer.order_id)
+        .Text(answer.status)
+        .Bool(answer.replayed)
+        .Int8(answer.restored)
+        .Value(commerce::MakeJsonb(LinesJson(answer.lines)))
+        .Int8(static_cast<int64>(answer.fence))
+        .Text(answer.redis ? "redis" : "database")
+        .Float8(budget.WaitedMs());
+    Result(fcinfo).Put(row);
+    session.Finish();
+    return static_cast<Datum>(0);
+}
+
+}  // namespace inventory_lock::api

@@ -1,0 +1,203 @@
+// Adjusts one variant's stock: see adjustment.hpp.
+
+#include "commerce/adjustment.hpp"
+
+#include "commerce/json.hpp"
+
+extern "C" {
+#include <catalog/pg_type.h>
+}
+
+namespace inventory_lock::commerce {
+
+namespace {
+
+std::unique_ptr<Statement> BuildFindRequest(const Binding &binding) {
+    return std::make_unique<Statement>(
+        binding.Sql("SELECT {s:movement.movement_id|NULL}::pg_catalog.text,"
+                    " (s.{movement.variant_id})::pg_catalog.text,"
+                    " {s:movement.location_id|'main'}::pg_catalog.text,"
+                    " (s.{movement.delta})::pg_catalog.int8,"
+                    " {s:movement.on_hand_after|NULL}::pg_catalog.int8,"
+                    " {s:movement.reason|NULL}::pg_catalog.text,"
+                    " {s:movement.reference_type|NULL}::pg_catalog.text,"
+                    " {s:movement.reference_id|NULL}::pg_catalog.text,"
+                    " {s:movement.fence|0}::pg_catalog.int8,"
+                    " {s:movement.protection|NULL}::pg_catalog.text"
+                    " FROM {movement} s WHERE s.{movement.request_key}{=}$1"),
+        std::vector<Oid>{TEXTOID});
+}
+
+[[noreturn]] void RequestKeyReused(const std::string &key, const std::string &what) {
+    throw pg::SqlError(pg::kIdempotencyKeyReused,
+                       "request_key \"" + key + "\" has been used by another request",
+                       what + " differs.");
+}
+
+// The answer to a request that has been applied before.
+std::optional<AdjustmentResult> FindEarlierAnswer(Binding &binding, const Adjustment &adjustment,
+                                                  const StockNeed &need) {
+    const Occasion &occasion = adjustment.occasion;
+    if (!occasion.request_key) {
+        return std::nullopt;
+    }
+    Params params;
+    params.Text(occasion.request_key);
+    const Rows rows = binding.Plan(PlanId::kFindRequest, BuildFindRequest).Run(params);
+    if (rows.empty()) {
+        return std::nullopt;
+    }
+    AdjustmentResult result;
+    result.movement_id = rows.Text(0, 0);
+    result.variant_id = rows.Text(0, 1);
+    result.location_id = rows.Text(0, 2);
+    result.delta = rows.Int8(0, 3);
+    result.quantity_after = rows.Int8(0, 4);
+    result.quantity_before = result.quantity_after - result.delta;
+    result.fence = static_cast<uint64>(rows.Int8(0, 8));
+    result.protection = rows.Text(0, 9);
+    result.replayed = true;
+    if (result.variant_id != need.variant.text) {
+        RequestKeyReused(*occasion.request_key, "variant_id");
+    }
+    if (need.location && result.location_id != need.location->text) {
+        RequestKeyReused(*occasion.request_key, "location_id");
+    }
+    if (result.delta != adjustment.delta) {
+        RequestKeyReused(*occasion.request_key, "delta");
+    }
+    if (rows.Text(0, 5) != occasion.reason) {
+        RequestKeyReused(*occasion.request_key, "reason");
+    }
+    if (rows.OptionalText(0, 6) != occasion.reference_type) {
+        RequestKeyReused(*occasion.request_key, "reference_type");
+    }
+    if (rows.OptionalText(0, 7) != occasion.reference_id) {
+        RequestKeyReused(*occasion.request_key, "reference_id");
+    }
+    const std::vector<Level> levels = PeekLevels(binding, {need})[0];
+    for (const Level &level : levels) {
+        if (level.location == result.location_id) {
+            result.available = level.Available();
+            result.stock_status = level.Status();
+            result.version = level.version;
+        }
+    }
+    FlushBehindFirstWriter();
+    return result;
+}
+
+void CheckDelta(int64 delta) {
+    // The lowest bigint has no positive counterpart.
+    if (delta == 0 || delta == std::numeric_limits<int64>::min()) {
+        throw pg::SqlError(pg::kInvalidQuantity,
+                           delta == 0 ? "delta must not be zero" : "delta is out of range");
+    }
+}
+
+}  // namespace
+
+std::shared_ptr<Binding> OpenForStock(const std::string &binding) {
+    return OpenBinding(binding, {{TableId::kStockLevel, ACL_SELECT | ACL_UPDATE},
+                                 {TableId::kMovement, ACL_SELECT | ACL_INSERT}});
+}
+
+void FlushBehindFirstWriter() {
+    RunOnce("SELECT pg_catalog.pg_logical_emit_message(true, 'inventory_lock', '')");
+}
+
+AdjustmentResult AdjustStock(Binding &binding, const Adjustment &adjustment,
+                             locking::WaitBudget &budget) {
+    CheckDelta(adjustment.delta);
+    const std::vector<StockNeed> needs = {
+        MakeNeed(binding, adjustment.variant_id, adjustment.location_id)};
+    const StockNeed &need = needs[0];
+    if (auto answer = FindEarlierAnswer(binding, adjustment, need)) {
+        return *answer;
+    }
+    StockLocks locks = StockLocks::Acquire(binding, needs, budget);
+    if (auto answer = FindEarlierAnswer(binding, adjustment, need)) {
+        return *answer;
+    }
+    const std::vector<Level> levels = LockLevels(binding, needs, budget)[0];
+    StockChange change;
+    change.variant = need.variant;
+    change.level = ChooseLevel(need, levels, adjustment.delta, adjustment.floor);
+    change.delta = adjustment.delta;
+    if (adjustment.expected && change.level.on_hand != *adjustment.expected) {
+        throw pg::SqlError(pg::kExpectedQuantityMismatch,
+                           "stock of variant \"" + need.variant.text + "\" is not as expected",
+                           "Expected " + std::to_string(*adjustment.expected) + ", found " +
+                               std::to_string(change.level.on_hand) + ".",
+                           "Read the stock again and decide anew.");
+    }
+    AddToStock(binding, change.level, change.delta);
+    change.grant = locks.FenceFor(need.variant.text, change.level);
+    return DescribeChange(change, WriteChange(binding, change, adjustment.occasion));
+}
+
+const Level &ChooseLevel(const StockNeed &need, const std::vector<Level> &levels, int64 delta,
+                         Floor floor) {
+    if (levels.empty()) {
+        throw StockItemNotFound(need);
+    }
+    if (delta > 0) {
+        if (levels.size() == 1) {
+            return levels[0];
+        }
+        for (const Level &level : levels) {
+            if (level.location == kMainLocation) {
+                return level;
+            }
+        }
+        throw pg::SqlError(pg::kStockItemNotFound,
+                           "variant \"" + need.variant.text +
+                               "\" has several locations and none is \"" + kMainLocation + "\"",
+                           {}, "Say which location_id is meant.");
+    }
+    int64 most = std::numeric_limits<int64>::min();
+    for (const Level &level : levels) {
+        if (level.Takeable(floor) >= -delta) {
+            return level;
+        }
+        most = std::max(most, level.Takeable(floor));
+    }
+    throw InsufficientStock({{need, -delta, std::max<int64>(0, most)}});
+}
+
+AdjustmentResult DescribeChange(const StockChange &change, const WrittenChange &written) {
+    AdjustmentResult result;
+    result.movement_id = written.movement_id;
+    result.variant_id = change.variant.text;
+    result.location_id = change.level.location;
+    result.quantity_after = written.on_hand;
+    result.delta = change.delta;
+    result.quantity_before = written.on_hand - change.delta;
+    Level after = change.level;
+    after.on_hand = written.on_hand;
+    result.available = after.Available();
+    result.stock_status = after.Status();
+    result.version = written.version;
+    result.fence = change.grant.fence;
+    result.protection = ProtectionName(change.grant);
+    return result;
+}
+
+pg::SqlError InsufficientStock(const std::vector<Shortage> &shortages) {
+    std::string detail = "[";
+    for (const Shortage &shortage : shortages) {
+        const auto &location = shortage.need.location;
+        detail += detail.size() > 1 ? ", " : "";
+        detail += "{\"variant_id\": " + JsonString(shortage.need.variant.text) +
+                  ", \"location_id\": " + (location ? JsonString(location->text) : "null") +
+                  ", \"requested\": " + std::to_string(shortage.requested) +
+                  ", \"available\": " + std::to_string(shortage.available) + "}";
+    }
+    const std::string message =
+        shortages.size() == 1
+            ? "insufficient stock for variant \"" + shortages[0].need.variant.text + "\""
+            : "insufficient stock for " + std::to_string(shortages.size()) + " variants";
+    return pg::SqlError(pg::kInsufficientStock, message, detail + "]");
+}
+
+}  // namespace inventory_lock::commerce

@@ -1,0 +1,122 @@
+// A binding: which tables hold a shop's stock and orders, and what their columns are called.
+//
+// Runs in: backends. The catalogue table inventory_lock.binding names tables by OID (regclass) and
+// columns by name; a *role* is the name this extension uses for a column, the same as the column's
+// name in the tables that create_tables makes. Everything in commerce/ reaches the user's tables
+// through a Binding, so that it works over any names and id types.
+//
+// A backend loads a binding once and keeps it with its plans. Invalidation messages about any of
+// its tables, about the catalogue table or about schemas mark it as stale; the next call loads it
+// again, and keeps the plans when nothing that stands in their text has changed. A call holds
+// the Binding it began with (shared_ptr), also when a trigger in the middle loads a newer one.
+
+#pragma once
+
+#include <array>
+
+#include "commerce/spi.hpp"
+
+namespace inventory_lock::commerce {
+
+enum class TableId : uint8 { kStockLevel, kMovement, kOrders, kOrderLine, kReservation };
+inline constexpr size_t kTableIds = 5;
+
+// Every statement whose plan is kept. One list, because a plan belongs to one binding.
+enum class PlanId : uint8 {
+    kPeekLevels,
+    kLockLevel,
+    kLockLevelNoKey,
+    kLockLevels,
+    kLockLevelsNoKey,
+    kWriteLevel,
+    kWriteLevels,
+    kFindRequest,
+    kFindSales,
+    kFindOrder,
+    kWriteOrder,
+    kReadOrder,
+    kReadOrderLines,
+    kLockOrderLines,
+    kFindCancellation,
+    kWriteCancellation,
+    kPlanIds,
+};
+
+// A column that a role is bound to.
+struct Column {
+    std::string name;  // as it is, not quoted
+    AttrNumber number = InvalidAttrNumber;
+    Oid type = InvalidOid;  // domains are resolved to their base type
+    std::string type_name;  // qualified, for casts
+
+    bool operator==(const Column &other) const {
+        return name == other.name && number == other.number && type == other.type;
+    }
+};
+
+struct Table {
+    Oid oid = InvalidOid;
+    std::string name;                                    // qualified and quoted
+    std::map<std::string, Column, std::less<>> columns;  // by role; absent roles are not in it
+
+    const Column *Find(std::string_view role) const;
+    bool operator==(const Table &other) const {
+        return oid == other.oid && name == other.name && columns == other.columns;
+    }
+};
+
+class Binding final {
+  public:
+    using Builder = std::unique_ptr<Statement> (*)(const Binding &binding);
+
+    // The binding of this name, up to date. Throws IL050, IL051, 22023.
+    static std::shared_ptr<Binding> Resolve(const std::string &name);
+
+    const std::string &name() const { return name_; }
+    bool has(TableId id) const { return table(id, nullptr) != nullptr; }
+    const Table &table(TableId id) const;  // IL051 when the binding has no such table
+
+    // The column of a role; IL051 when the table has none.
+    const Column &column(TableId id, std::string_view role) const;
+    const Column *find(TableId id, std::string_view role) const;
+
+    bool lock_per_location() const { return lock_per_location_; }
+    // Do foreign keys of other tables point at the stock levels?
+    bool referenced() const { return referenced_; }
+
+    // The kept plan, made with `build` when it is needed for the first time.
+    Statement &Plan(PlanId id, Builder build);
+
+    // Expands a statement's text; the syntax is described in sql_text.hpp.
+    std::string Sql(std::string_view text) const;
+
+  private:
+    Binding() = default;
+    static std::shared_ptr<Binding> Load(const std::string &name);
+    const Table *table(TableId id, std::nullptr_t) const;
+    bool SameText(const Binding &other) const;
+    void FreePlans();
+
+    std::string name_;
+    std::array<Table, kTableIds> tables_;
+    bool lock_per_location_ = false;
+    bool referenced_ = false;
+    std::array<std::unique_ptr<Statement>, static_cast<size_t>(PlanId::kPlanIds)> plans_;
+    friend class BindingCache;
+};
+
+// What a call is going to do with a table.
+struct Access {
+    TableId table;
+    AclMode mode;  // ACL_SELECT, ACL_INSERT, ACL_UPDATE, joined with |
+};
+
+// Resolves a binding for a call: checks that the caller may do all this (42501) and that the
+// server accepts writes (25006), and locks the tables against changes of their definition until the
+// transaction ends. Nothing else has been locked yet then.
+std::shared_ptr<Binding> OpenBinding(const std::string &name, const std::vector<Access> &access);
+
+// Does row level security restrict the caller on this table?
+bool RowSecurityApplies(const Table &table);
+
+}  // namespace inventory_lock::commerce

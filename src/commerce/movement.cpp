@@ -1,0 +1,222 @@
+// Writes levels and movements: see movement.hpp.
+//
+// A level changes by addition in the statement itself, although the row is locked and its value
+// known: a trigger of the user's that changed the row meanwhile is then added to, not undone.
+
+#include "commerce/movement.hpp"
+
+extern "C" {
+#include <catalog/pg_type.h>
+#include <utils/lsyscache.h>
+}
+
+namespace inventory_lock::commerce {
+
+namespace {
+
+const Column *LocationColumn(const Binding &binding) {
+    return binding.find(TableId::kStockLevel, "location_id");
+}
+
+std::string SetLevel(const Binding &binding, const char *delta, const char *fence) {
+    const std::string on_hand = std::string("s.{stock_level.on_hand}{+}") + delta;
+    return SetList(binding, TableId::kStockLevel,
+                   {{"on_hand", on_hand},
+                    {"version", "{s:stock_level.version|0}{+}1"},
+                    {"fence", fence},
+                    {"updated_at", "pg_catalog.clock_timestamp()"}});
+}
+
+constexpr const char *kReturnedLevel =
+    "(s.{stock_level.on_hand})::pg_catalog.int8 AS on_hand,"
+    " {s:stock_level.version|NULL}::pg_catalog.int8 AS version";
+
+// The movement's own id when its table has one.
+std::string ReturnMovementId(const Binding &binding) {
+    const Column *const column = binding.find(TableId::kMovement, "movement_id");
+    return " RETURNING " + (column != nullptr ? QuoteName(column->name) : std::string("NULL")) +
+           "::pg_catalog.text AS movement_id";
+}
+
+// A text value as the movement's column has it.
+std::string AsColumn(const Binding &binding, const char *role, const std::string &expression) {
+    const Column *const column = binding.find(TableId::kMovement, role);
+    return column == nullptr || column->type == TEXTOID ? expression
+                                                        : expression + "::" + column->type_name;
+}
+
+std::unique_ptr<Statement> BuildWriteOne(const Binding &binding) {
+    const Column *const location = LocationColumn(binding);
+    const std::string insert =
+        InsertSelect(binding, TableId::kMovement,
+                     {{"occurred_at", "pg_catalog.clock_timestamp()"},
+                      {"variant_id", AsColumn(binding, "variant_id", "$1")},
+                      {"location_id", AsColumn(binding, "location_id", "$2")},
+                      {"kind", "$6"},
+                      {"delta", "$3"},
+                      {"on_hand_after", "l.on_hand"},
+                      {"reason", "$7"},
+                      {"reference_type", "$8"},
+                      {"reference_id", AsColumn(binding, "reference_id", "$9")},
+                      {"actor", AsColumn(binding, "actor", "$10")},
+                      {"note", "$11"},
+                      {"request_key", "$12"},
+                      {"fence", "$4"},
+                      {"protection", "$5"}});
+    const std::string sql =
+        binding.Sql("WITH level AS (UPDATE {stock_level} s SET " + SetLevel(binding, "$3", "$4") +
+                    " WHERE s.{stock_level.variant_id}{=}$1 AND " +
+                    (location != nullptr ? "s.{stock_level.location_id}{=}$2"
+                                         : "$2{=}'main'::pg_catalog.text") +
+                    " RETURNING " + kReturnedLevel + "), movement AS (" + insert + " FROM level l" +
+                    ReturnMovementId(binding) +
+                    ") SELECT m.movement_id, l.on_hand, l.version"
+                    " FROM level l LEFT JOIN movement m ON true");
+    return std::make_unique<Statement>(
+        sql,
+        std::vector<Oid>{binding.column(TableId::kStockLevel, "variant_id").type,
+                         location != nullptr ? location->type : TEXTOID, INT8OID, INT8OID, TEXTOID,
+                         TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID});
+}
+
+// Runs a statement whose movement may carry a request_key that somebody else has just used.
+Rows RunWrite(Statement &statement, const Params &params, const Occasion &occasion) {
+    try {
+        return statement.Run(params);
+    } catch (const pg::PgError &error) {
+        if (!occasion.request_key || error.edata == nullptr ||
+            error.edata->sqlerrcode != ERRCODE_UNIQUE_VIOLATION) {
+            throw;
+        }
+    }
+    throw pg::SqlError(
+        pg::kIdempotencyKeyReused,
+        "request_key \"" + *occasion.request_key + "\" has been used by another request",
+        "variant_id differs.");
+}
+
+Datum LocationValue(const Binding &binding, const Level &level) {
+    const Column *const column = LocationColumn(binding);
+    return column != nullptr ? ParseId(*column, level.location, "location_id").value
+                             : TextDatum(level.location);
+}
+
+}  // namespace
+
+const char *ProtectionName(const locking::Grant &grant) {
+    return grant.redis ? "redis" : "database";
+}
+
+pg::SqlError NotWritten(const std::string &variant_id) {
+    return pg::SqlError(
+        pg::kBindingInvalid,
+        "the stock level of variant \"" + variant_id + "\" was locked but could not be updated",
+        "A trigger or a row security policy of the table prevented it.");
+}
+
+WrittenChange WriteChange(Binding &binding, const StockChange &change, const Occasion &occasion) {
+    Params params;
+    params.Value(change.variant.value)
+        .Value(LocationValue(binding, change.level))
+        .Int8(change.delta)
+        .Int8(static_cast<int64>(change.grant.fence))
+        .Text(ProtectionName(change.grant))
+        .Text(occasion.kind)
+        .Text(occasion.reason)
+        .Text(occasion.reference_type)
+        .Text(occasion.reference_id)
+        .Text(occasion.actor)
+        .Text(occasion.note)
+        .Text(occasion.request_key);
+    const Rows rows = RunWrite(binding.Plan(PlanId::kWriteLevel, BuildWriteOne), params, occasion);
+    if (rows.size() != 1) {
+        throw NotWritten(change.variant.text);
+    }
+    WrittenChange written;
+    written.movement_id = rows.Text(0, 0);
+    written.on_hand = rows.Int8(0, 1);
+    written.version = rows.OptionalInt8(0, 2);
+    return written;
+}
+
+std::string ChangeCtes(const Binding &binding, const std::string &reference_id,
+                       const std::string &request_key, const std::string &from) {
+    const bool located = LocationColumn(binding) != nullptr;
+    const std::string insert =
+        InsertSelect(binding, TableId::kMovement,
+                     {{"occurred_at", "pg_catalog.clock_timestamp()"},
+                      {"variant_id", AsColumn(binding, "variant_id", "l.variant_id")},
+                      {"location_id", AsColumn(binding, "location_id", "l.location_id")},
+                      {"kind", "$6"},
+                      {"delta", "l.delta"},
+                      {"on_hand_after", "l.on_hand"},
+                      {"reason", "$7"},
+                      {"reference_type", "$8"},
+                      {"reference_id", AsColumn(binding, "reference_id", reference_id)},
+                      {"actor", AsColumn(binding, "actor", "$9")},
+                      {"note", "$10"},
+                      {"request_key", request_key},
+                      {"fence", "l.fence"},
+                      {"protection", "l.protection"}});
+    return binding.Sql(
+        "change AS (SELECT * FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2),"
+        " pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5)) WITH ORDINALITY"
+        " AS c (variant_id, location_id, delta, fence, protection, n)),"
+        " level AS (UPDATE {stock_level} s SET " +
+        SetLevel(binding, "c.delta", "c.fence") +
+        " FROM change c WHERE s.{stock_level.variant_id}{=}c.variant_id" +
+        (located ? " AND s.{stock_level.location_id}{=}c.location_id" : "") +
+        " RETURNING c.n, c.variant_id, c.location_id, c.delta, c.fence, c.protection, " +
+        kReturnedLevel + "), movement AS (" + insert + " FROM level l" + from +
+        ReturnMovementId(binding) + ")");
+}
+
+std::vector<Oid> ChangeTypes(const Binding &binding) {
+    const Column *const location = LocationColumn(binding);
+    const Oid variant_type = binding.column(TableId::kStockLevel, "variant_id").type;
+    const Oid location_type = location != nullptr ? location->type : TEXTOID;
+    const auto array_of = [](Oid type) {
+        return pg::Call([type] { return get_array_type(type); });
+    };
+    return {array_of(variant_type),
+            array_of(location_type),
+            INT8ARRAYOID,
+            INT8ARRAYOID,
+            TEXTARRAYOID,
+            TEXTOID,
+            TEXTOID,
+            TEXTOID,
+            TEXTOID,
+            TEXTOID};
+}
+
+Params ChangeParams(const Binding &binding, const std::vector<StockChange> &changes,
+                    const Occasion &occasion) {
+    std::vector<std::optional<Datum>> variants;
+    std::vector<std::optional<Datum>> locations;
+    std::vector<int64> deltas;
+    std::vector<int64> fences;
+    std::vector<std::string> protections;
+    for (const StockChange &change : changes) {
+        variants.emplace_back(change.variant.value);
+        locations.emplace_back(LocationValue(binding, change.level));
+        deltas.push_back(change.delta);
+        fences.push_back(static_cast<int64>(change.grant.fence));
+        protections.emplace_back(ProtectionName(change.grant));
+    }
+    const Column *const location = LocationColumn(binding);
+    Params params;
+    params.Array(variants, binding.column(TableId::kStockLevel, "variant_id").type)
+        .Array(locations, location != nullptr ? location->type : TEXTOID)
+        .Int8Array(deltas)
+        .Int8Array(fences)
+        .TextArray(protections)
+        .Text(occasion.kind)
+        .Text(occasion.reason)
+        .Text(occasion.reference_type)
+        .Text(occasion.actor)
+        .Text(occasion.note);
+    return params;
+}
+
+}  // namespace inventory_lock::commerce

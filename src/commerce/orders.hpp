@@ -1,0 +1,41 @@
+// Placing orders: idempotent, all lines or none, every shortage at once.
+//
+// Runs in: backends. The steps of PlaceOrder, and what each protects:
+//
+//   replay        an order with this user and key is answered without any lock (its row is locked
+//                 FOR KEY SHARE, so that the answer's commit flushes behind the first writer's)
+//   order lock    nobody else processes this user's key; then the look is repeated
+//   stock locks   all variants, sorted, all or nothing
+//   stock rows    in the same order
+//   check         all lines; a failure is raised, or recorded as a rejected order
+//   write         order, lines, levels and movements in one statement
+//
+// The number of statements does not depend on the number of lines.
+
+#pragma once
+
+#include "commerce/order_request.hpp"
+
+namespace inventory_lock::commerce {
+
+struct OrderAnswer {
+    std::string order_id;
+    std::string status;
+    bool replayed = false;
+    std::optional<std::string> total;  // numeric
+    std::string lines;                 // JSON
+    std::optional<int64> fence;
+    std::string protection;
+    std::optional<std::string> sqlstate;
+    std::string response;  // JSON
+    std::optional<Datum> created_at;
+};
+
+// The binding for orders, with everything checked that can be before a lock.
+std::shared_ptr<Binding> OpenForOrders(const std::string &binding);
+
+// Throws IL001, IL002 (unless they are to be recorded), IL020, IL021 and what locking throws.
+OrderAnswer PlaceOrder(Binding &binding, const OrderRequest &request, const OrderOptions &options,
+                       locking::WaitBudget &budget);
+
+}  // namespace inventory_lock::commerce

@@ -1,0 +1,347 @@
+// Locks and reads stock levels: see stock_level.hpp for the order of locking.
+
+#include "commerce/stock_level.hpp"
+
+#include "locking/lock_name.hpp"
+#include "pg/settings.hpp"
+
+extern "C" {
+#include <catalog/pg_type.h>
+#include <storage/proc.h>
+#include <utils/lsyscache.h>
+}
+
+namespace inventory_lock::commerce {
+
+namespace {
+
+// The columns of a level, in the order ReadLevel takes them.
+constexpr const char *kLevelColumns =
+    "{s:stock_level.location_id|'main'}::pg_catalog.text AS location_id,"
+    " (s.{stock_level.on_hand})::pg_catalog.int8 AS on_hand,"
+    " COALESCE({s:stock_level.held|0}, 0)::pg_catalog.int8 AS held,"
+    " COALESCE({s:stock_level.safety_stock|0}, 0)::pg_catalog.int8 AS safety_stock,"
+    " COALESCE({s:stock_level.backorder_limit|0}, 0)::pg_catalog.int8 AS backorder_limit,"
+    " {s:stock_level.low_stock_threshold|NULL}::pg_catalog.int8 AS low_stock_threshold,"
+    " {s:stock_level.version|NULL}::pg_catalog.int8 AS version,"
+    " COALESCE({s:stock_level.fence|0}, 0)::pg_catalog.int8 AS fence";
+
+Oid LocationType(const Binding &binding) {
+    const Column *const column = binding.find(TableId::kStockLevel, "location_id");
+    return column != nullptr ? column->type : TEXTOID;
+}
+
+Oid VariantType(const Binding &binding) {
+    return binding.column(TableId::kStockLevel, "variant_id").type;
+}
+
+Oid ArrayType(Oid element) {
+    return pg::Call([element] { return get_array_type(element); });
+}
+
+// The row of `s` that belongs to a location, when one is given.
+std::string LocationCondition(const Binding &binding, const std::string &given) {
+    if (binding.find(TableId::kStockLevel, "location_id") == nullptr) {
+        return "(" + given + " IS NULL OR " + given + "{=}'main')";
+    }
+    return "(" + given + " IS NULL OR s.{stock_level.location_id}{=}" + given + ")";
+}
+
+std::string SelectLevels(const Binding &binding, const char *variant, const char *location,
+                         const char *locking_clause) {
+    return std::string("SELECT ") + kLevelColumns +
+           " FROM {stock_level} s WHERE s.{stock_level.variant_id}{=}" + variant + " AND " +
+           LocationCondition(binding, location) +
+           " ORDER BY {s:stock_level.location_id|'main'}::pg_catalog.text COLLATE "
+           "pg_catalog.\"C\"" +
+           locking_clause;
+}
+
+std::unique_ptr<Statement> OneLevel(const Binding &binding, const char *locking_clause) {
+    return std::make_unique<Statement>(
+        binding.Sql(SelectLevels(binding, "$1", "$2", locking_clause)),
+        std::vector<Oid>{VariantType(binding), LocationType(binding)});
+}
+
+// The inner query is run once per element, in the order of the arrays, so rows are locked so.
+std::unique_ptr<Statement> ManyLevels(const Binding &binding, const char *locking_clause) {
+    return std::make_unique<Statement>(
+        binding.Sql("SELECT l.*, u.n FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2))"
+                    " WITH ORDINALITY AS u (variant_id, location_id, n) CROSS JOIN LATERAL (" +
+                    SelectLevels(binding, "u.variant_id", "u.location_id", locking_clause) +
+                    ") AS l"),
+        std::vector<Oid>{ArrayType(VariantType(binding)), ArrayType(LocationType(binding))});
+}
+
+std::unique_ptr<Statement> BuildPeek(const Binding &binding) {
+    return ManyLevels(binding, "");
+}
+std::unique_ptr<Statement> BuildLockOne(const Binding &binding) {
+    return OneLevel(binding, " FOR UPDATE OF s");
+}
+std::unique_ptr<Statement> BuildLockOneNoKey(const Binding &binding) {
+    return OneLevel(binding, " FOR NO KEY UPDATE OF s");
+}
+std::unique_ptr<Statement> BuildLockMany(const Binding &binding) {
+    return ManyLevels(binding, " FOR UPDATE OF s");
+}
+std::unique_ptr<Statement> BuildLockManyNoKey(const Binding &binding) {
+    return ManyLevels(binding, " FOR NO KEY UPDATE OF s");
+}
+
+bool UseNoKeyUpdate(const Binding &binding) {
+    switch (pg::settings::row_lock) {
+        case pg::settings::kRowLockUpdate:
+            return false;
+        case pg::settings::kRowLockNoKeyUpdate:
+            return true;
+        default:
+            return binding.referenced();
+    }
+}
+
+Level ReadLevel(const Rows &rows, size_t row) {
+    Level level;
+    level.location = rows.Text(row, 0);
+    level.on_hand = rows.Int8(row, 1);
+    level.held = rows.Int8(row, 2);
+    level.safety_stock = rows.Int8(row, 3);
+    level.backorder_limit = rows.Int8(row, 4);
+    level.low_stock_threshold = rows.OptionalInt8(row, 5);
+    level.version = rows.OptionalInt8(row, 6);
+    level.fence = static_cast<uint64>(rows.Int8(row, 7));
+    return level;
+}
+
+Params ArraysOf(const Binding &binding, const std::vector<StockNeed> &needs) {
+    std::vector<std::optional<Datum>> variants;
+    std::vector<std::optional<Datum>> locations;
+    for (const StockNeed &need : needs) {
+        variants.emplace_back(need.variant.value);
+        locations.push_back(need.location ? std::optional<Datum>(need.location->value)
+                                          : std::nullopt);
+    }
+    Params params;
+    params.Array(variants, VariantType(binding)).Array(locations, LocationType(binding));
+    return params;
+}
+
+std::vector<std::vector<Level>> ReadMany(const Rows &rows, size_t needs) {
+    constexpr int kOrdinality = 8;
+    std::vector<std::vector<Level>> levels(needs);
+    for (size_t i = 0; i < rows.size(); i++) {
+        levels[static_cast<size_t>(rows.Int8(i, kOrdinality) - 1)].push_back(ReadLevel(rows, i));
+    }
+    return levels;
+}
+
+// A sum of bigints, held within the range of bigint.
+int64 Clamp(__int128 number) {
+    constexpr int64 kMin = std::numeric_limits<int64>::min();
+    constexpr int64 kMax = std::numeric_limits<int64>::max();
+    return number < kMin ? kMin : number > kMax ? kMax : static_cast<int64>(number);
+}
+
+// Says the id's own name, which the key builder does not know.
+void CheckKeyId(const std::string &id, const char *argument) {
+    if (id.empty()) {
+        throw pg::SqlError(ERRCODE_INVALID_PARAMETER_VALUE,
+                           "argument \"" + std::string(argument) + "\" must not be empty");
+    }
+}
+
+}  // namespace
+
+int64 Level::Available() const {
+    return Clamp(static_cast<__int128>(on_hand) - held - safety_stock);
+}
+
+int64 Level::Takeable(Floor floor) const {
+    const int64 kept = floor == Floor::kSale ? safety_stock : 0;
+    return Clamp(static_cast<__int128>(on_hand) - held - kept + backorder_limit);
+}
+
+const char *Level::Status() const {
+    const int64 available = Available();
+    if (available <= 0) {
+        return "out_of_stock";
+    }
+    return low_stock_threshold && available <= *low_stock_threshold ? "low_stock" : "in_stock";
+}
+
+bool StockNeed::operator<(const StockNeed &other) const {
+    if (variant.text != other.variant.text) {
+        return variant.text < other.variant.text;
+    }
+    if (location.has_value() != other.location.has_value()) {
+        return location.has_value();  // a named location is served before "any"
+    }
+    return location && location->text < other.location->text;
+}
+
+StockNeed MakeNeed(const Binding &binding, const std::string &variant,
+                   const std::optional<std::string> &location) {
+    StockNeed need;
+    CheckKeyId(variant, "variant_id");
+    need.variant =
+        ParseId(binding.column(TableId::kStockLevel, "variant_id"), variant, "variant_id");
+    if (location) {
+        CheckKeyId(*location, "location_id");
+        const Column *const column = binding.find(TableId::kStockLevel, "location_id");
+        need.location = column != nullptr ? ParseId(*column, *location, "location_id")
+                                          : Id{*location, TextDatum(*location)};
+    }
+    // Whether a key can hold the ids is asked of the builder itself.
+    locking::StockKey(need.variant.text, need.location ? need.location->text : std::string_view());
+    return need;
+}
+
+std::string StockLocks::KeyOf(const std::string &variant, const std::string &location) const {
+    return locking::StockKey(variant, per_location_ ? location : std::string());
+}
+
+StockLocks StockLocks::Acquire(Binding &binding, const std::vector<StockNeed> &needs,
+                               locking::WaitBudget &budget) {
+    StockLocks locks;
+    locks.per_location_ = binding.lock_per_location();
+    std::vector<std::vector<Level>> seen;
+    const bool restricted = RowSecurityApplies(binding.table(TableId::kStockLevel));
+    if (restricted || locks.per_location_) {
+        seen = PeekLevels(binding, needs);
+    }
+    std::set<std::string> keys;
+    for (size_t i = 0; i < needs.size(); i++) {
+        if (restricted && seen[i].empty()) {
+            throw StockItemNotFound(needs[i]);
+        }
+        if (!locks.per_location_) {
+            keys.insert(locks.KeyOf(needs[i].variant.text, {}));
+        } else if (needs[i].location) {
+            keys.insert(locks.KeyOf(needs[i].variant.text, needs[i].location->text));
+        } else {
+            for (const Level &level : seen[i]) {
+                keys.insert(locks.KeyOf(needs[i].variant.text, level.location));
+            }
+        }
+    }
+    std::vector<locking::LockRequest> requests;
+    for (const std::string &key : keys) {
+        requests.push_back({key, locking::LockKind::kInventory, 0});
+    }
+    const std::vector<locking::Grant> grants = locking::AcquireLocks(requests, budget);
+    for (size_t i = 0; i < requests.size(); i++) {
+        locks.grants_.emplace(requests[i].key, grants[i]);
+    }
+    return locks;
+}
+
+locking::Grant StockLocks::FenceFor(const std::string &variant, const Level &level) {
+    const auto grant = grants_.find(KeyOf(variant, level.location));
+    if (grant == grants_.end()) {
+        // Only with a lock per location: the row appeared after the keys had been chosen.
+        throw pg::SqlError(ERRCODE_T_R_SERIALIZATION_FAILURE,
+                           "the locations of variant \"" + variant + "\" have just changed", {},
+                           "Retry the transaction.");
+    }
+    if (level.fence >= grant->second.fence) {
+        grant->second = locking::FenceAbove(grant->first, level.fence);
+    }
+    return grant->second;
+}
+
+std::vector<std::vector<Level>> LockLevels(Binding &binding, const std::vector<StockNeed> &needs,
+                                           locking::WaitBudget &budget) {
+    const bool no_key = UseNoKeyUpdate(binding);
+    if (needs.size() != 1) {
+        Statement &statement = no_key ? binding.Plan(PlanId::kLockLevelsNoKey, BuildLockManyNoKey)
+                                      : binding.Plan(PlanId::kLockLevels, BuildLockMany);
+        const Rows rows = RunWaiting(statement, ArraysOf(binding, needs), budget);
+        return ReadMany(rows, needs.size());
+    }
+    Params params;
+    params.Value(needs[0].variant.value);
+    if (needs[0].location) {
+        params.Value(needs[0].location->value);
+    } else {
+        params.Null();
+    }
+    Statement &statement = no_key ? binding.Plan(PlanId::kLockLevelNoKey, BuildLockOneNoKey)
+                                  : binding.Plan(PlanId::kLockLevel, BuildLockOne);
+    const Rows rows = RunWaiting(statement, params, budget);
+    std::vector<std::vector<Level>> levels(1);
+    for (size_t i = 0; i < rows.size(); i++) {
+        levels[0].push_back(ReadLevel(rows, i));
+    }
+    return levels;
+}
+
+std::vector<std::vector<Level>> PeekLevels(Binding &binding, const std::vector<StockNeed> &needs) {
+    Statement &statement = binding.Plan(PlanId::kPeekLevels, BuildPeek);
+    return ReadMany(statement.Run(ArraysOf(binding, needs)), needs.size());
+}
+
+Rows RunWaiting(Statement &statement, const Params &params, locking::WaitBudget &budget) {
+    const int64 left_ms = budget.unlimited() ? 0 : std::max<int64>(1, budget.LeftMs());
+    const bool ours = left_ms > 0 && left_ms < std::numeric_limits<int>::max() &&
+                      (LockTimeout == 0 || left_ms < LockTimeout);
+    if (!ours) {
+        return statement.Run(params);
+    }
+    statement.Prepare();
+    char limit[32];
+    std::snprintf(limit, sizeof(limit), "%lld", static_cast<long long>(left_ms));
+    const char *const value = limit;
+    const int nest_level = pg::Call([value] {
+        const int level = NewGUCNestLevel();
+        set_config_option("lock_timeout", value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true,
+                          0, false);
+        return level;
+    });
+    try {
+        const Rows rows = statement.Run(params);
+        pg::Call([nest_level] { AtEOXact_GUC(true, nest_level); });
+        return rows;
+    } catch (const pg::PgError &error) {
+        if (error.edata == nullptr || error.edata->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE) {
+            throw;
+        }
+    }
+    throw pg::SqlError(pg::kLockWaitTimeout,
+                       "waited too long for a row that somebody else has locked",
+                       "The key was free; the row is locked by a transaction that did not take it.",
+                       "Retry, or allow a longer wait.");
+}
+
+int64 AddToStock(const Binding &binding, const Level &level, int64 delta) {
+    __int128 min = std::numeric_limits<int64>::min();
+    __int128 max = std::numeric_limits<int64>::max();
+    const Oid type = binding.column(TableId::kStockLevel, "on_hand").type;
+    if (type == INT4OID) {
+        min = std::numeric_limits<int32>::min();
+        max = std::numeric_limits<int32>::max();
+    } else if (type == INT2OID) {
+        min = std::numeric_limits<int16>::min();
+        max = std::numeric_limits<int16>::max();
+    }
+    const __int128 sum = static_cast<__int128>(level.on_hand) + delta;
+    if (sum < min || sum > max) {
+        throw pg::SqlError(pg::kInvalidQuantity, "quantity out of range",
+                           "The level is " + std::to_string(level.on_hand) + ", the change " +
+                               std::to_string(delta) + ".");
+    }
+    return static_cast<int64>(sum);
+}
+
+pg::SqlError StockItemNotFound(const StockNeed &need) {
+    std::string message = "variant \"" + need.variant.text + "\" has no stock level";
+    if (need.location) {
+        message += " at location \"" + need.location->text + "\"";
+    }
+    return pg::SqlError(pg::kStockItemNotFound, message);
+}
+
+locking::LockRequest OrderLock(const std::string &user_id, const std::string &idempotency_key) {
+    return {locking::OrderKey(user_id, idempotency_key), locking::LockKind::kOrder, 0};
+}
+
+}  // namespace inventory_lock::commerce

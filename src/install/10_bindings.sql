@@ -1,0 +1,35 @@
+-- Which tables hold stock and orders.
+
+REVOKE CREATE ON SCHEMA inventory_lock FROM PUBLIC;
+GRANT USAGE ON SCHEMA inventory_lock TO PUBLIC;
+COMMENT ON SCHEMA inventory_lock IS 'stock changes and orders locked in Redis, then in the row';
+
+CREATE TABLE inventory_lock.binding (
+    name text COLLATE "C" PRIMARY KEY CHECK (name <> ''),
+    stock_level regclass NOT NULL,
+    movement regclass NOT NULL,
+    orders regclass,
+    order_line regclass,
+    reservation regclass,
+    order_writer text,
+    lock_per_location boolean NOT NULL DEFAULT false,
+    columns jsonb NOT NULL DEFAULT '{}' CHECK (pg_catalog.jsonb_typeof(columns) = 'object')
+);
+COMMENT ON TABLE inventory_lock.binding IS
+    'tables that hold stock and orders; columns: {"stock_level": {"on_hand": "name in the table or null"}}, without what is called as usual';
+SELECT pg_catalog.pg_extension_config_dump('inventory_lock.binding', '');
+REVOKE ALL ON inventory_lock.binding FROM PUBLIC;
+GRANT SELECT ON inventory_lock.binding TO PUBLIC;
+
+CREATE FUNCTION inventory_lock.binding_changed() RETURNS trigger
+    LANGUAGE c AS 'MODULE_PATHNAME', 'inventory_lock_binding_changed';
+REVOKE ALL ON FUNCTION inventory_lock.binding_changed() FROM PUBLIC;
+COMMENT ON FUNCTION inventory_lock.binding_changed() IS 'tells all sessions to read the bindings again';
+CREATE TRIGGER binding_changed AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON inventory_lock.binding
+    FOR EACH STATEMENT EXECUTE FUNCTION inventory_lock.binding_changed();
+
+CREATE FUNCTION inventory_lock.create_tables(schema name DEFAULT 'shop') RETURNS void
+    LANGUAGE c AS 'MODULE_PATHNAME', 'inventory_lock_create_tables';
+REVOKE ALL ON FUNCTION inventory_lock.create_tables(name) FROM PUBLIC;
+COMMENT ON FUNCTION inventory_lock.create_tables(name) IS
+    'creates tables for stock and orders that belong to the caller, and binds them as default';
