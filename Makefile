@@ -64,7 +64,7 @@ FORCE:
 
 # The install script: its parts in the order of their names.
 $(EXTENSION)--$(EXTVERSION).sql: $(sort $(wildcard src/install/*.sql)) Makefile
-	@echo '\echo Use "CREATE EXTENSION $(EXTENSION)" to load this file. \quit' > $@.new
+	@printf '%s\n' '\echo Use "CREATE EXTENSION $(EXTENSION)" to load this file. \quit' > $@.new
 	cat /dev/null $(filter %.sql,$^) >> $@.new
 	mv $@.new $@
 

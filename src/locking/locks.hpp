@@ -23,6 +23,7 @@ class WaitBudget final {
     // Throws 22023 for a negative interval. Zero means: do not wait at all.
     static WaitBudget From(const Interval *wait_timeout);
     static WaitBudget NoWait();
+    static WaitBudget UntilRenewed();  // a renewal is answered within Redis' timeouts
 
     bool unlimited() const { return limit_us_ < 0; }
     bool no_wait() const { return limit_us_ == 0; }

@@ -1,0 +1,124 @@
+// Locks by name, for users: acquire_lock and its kin, and freeing keys by force.
+// Runs in: backends.
+
+#include "api/arguments.hpp"
+#include "commerce/binding.hpp"
+#include "locking/administration.hpp"
+#include "locking/lock_name.hpp"
+#include "locking/locks.hpp"
+
+namespace inventory_lock::api {
+
+namespace {
+
+constexpr int64 kUsPerMs = 1000;
+constexpr int64 kMinTtlMs = 1000;
+constexpr int64 kMaxTtlMs = 24 * 3600 * 1000;
+
+// A ttl argument in milliseconds; 0 for NULL (the setting applies).
+int64 TtlMs(const Interval *ttl) {
+    if (ttl == nullptr) {
+        return 0;
+    }
+    const double us = (ttl->month * 30.0 + ttl->day) * 86400e6 + static_cast<double>(ttl->time);
+    const double ms = us / kUsPerMs;
+    if (!(ms >= kMinTtlMs && ms <= kMaxTtlMs)) {
+        throw pg::SqlError(ERRCODE_INVALID_PARAMETER_VALUE,
+                           "ttl must be between one second and one day");
+    }
+    return static_cast<int64>(ms);
+}
+
+Datum FenceDatum(const locking::Grant &grant) {
+    return Int64GetDatum(static_cast<int64>(grant.fence));
+}
+
+}  // namespace
+
+// acquire_lock(name text, wait_timeout interval, ttl interval) → fence
+IL_FUNCTION(inventory_lock_acquire_lock) {
+    const Arguments arguments(fcinfo);
+    locking::LockRequest request;
+    request.key = locking::CustomKey(arguments.Text(0, "name"));
+    request.kind = locking::LockKind::kCustom;
+    request.ttl_ms = TtlMs(arguments.OptionalInterval(2));
+    locking::WaitBudget budget = locking::WaitBudget::From(arguments.OptionalInterval(1));
+    return FenceDatum(locking::AcquireLocks({request}, budget)[0]);
+}
+
+// try_acquire_lock(name text, ttl interval) → fence, NULL if somebody else has it
+IL_FUNCTION(inventory_lock_try_acquire_lock) {
+    const Arguments arguments(fcinfo);
+    locking::LockRequest request;
+    request.key = locking::CustomKey(arguments.Text(0, "name"));
+    request.kind = locking::LockKind::kCustom;
+    request.ttl_ms = TtlMs(arguments.OptionalInterval(1));
+    const std::optional<locking::Grant> grant = locking::TryAcquireLock(request);
+    if (!grant) {
+        PG_RETURN_NULL();
+    }
+    return FenceDatum(*grant);
+}
+
+// acquire_stock_lock(variant_id, location_id text, wait_timeout interval, binding text) → fence
+IL_FUNCTION(inventory_lock_acquire_stock_lock) {
+    const Arguments arguments(fcinfo);
+    const std::string variant_id = arguments.Id(0, "variant_id");
+    const std::optional<std::string> location_id = arguments.OptionalText(1);
+    locking::WaitBudget budget = locking::WaitBudget::From(arguments.OptionalInterval(2));
+    const auto binding = commerce::Binding::Resolve(arguments.Text(3, "binding"));
+    locking::LockRequest request;
+    if (binding->lock_per_location()) {
+        if (!location_id) {
+            throw pg::SqlError(ERRCODE_NULL_VALUE_NOT_ALLOWED, "location_id must not be null",
+                               "The binding \"" + binding->name() + "\" locks each location.");
+        }
+        request.key = locking::StockKey(variant_id, *location_id);
+    } else {
+        request.key = locking::StockKey(variant_id);
+    }
+    return FenceDatum(locking::AcquireLocks({request}, budget)[0]);
+}
+
+// force_release_lock(key text) → true if there was such a key
+IL_FUNCTION(inventory_lock_force_release_lock) {
+    const Arguments arguments(fcinfo);
+    const std::string key = arguments.Text(0, "key");
+    locking::CheckWholeKey(key);
+    RequireWritable("force_release_lock");
+    int32 pid = 0;
+    const locking::KeyAnswer answer = locking::ForceRelease(key, &pid);
+    if (answer == locking::KeyAnswer::kUnavailable) {
+        throw pg::SqlError(pg::kLockServiceUnavailable, "Redis does not answer", {},
+                           "The view inventory_lock.redis_status shows what is wrong.");
+    }
+    const bool there = answer == locking::KeyAnswer::kThere;
+    const char *text = key.c_str();
+    pg::Call([&] {
+        ereport(LOG, (errmsg("lock released by force: key=%s found=%d holder_pid=%d by=%s", text,
+                             there ? 1 : 0, pid, GetUserNameFromId(GetUserId(), false))));
+        if (pid != 0) {
+            ereport(NOTICE, (errmsg("process %d held the lock and cannot commit any more", pid)));
+        }
+    });
+    return BoolGetDatum(there);
+}
+
+// lock_token(key text) → the printable beginning of the token in Redis, NULL if the key is free
+IL_FUNCTION(inventory_lock_lock_token) {
+    const Arguments arguments(fcinfo);
+    const std::string key = arguments.Text(0, "key");
+    locking::CheckWholeKey(key);
+    std::string token;
+    const locking::KeyAnswer answer = locking::InspectKey(key, &token);
+    if (answer == locking::KeyAnswer::kUnavailable) {
+        throw pg::SqlError(pg::kLockServiceUnavailable, "Redis does not answer", {},
+                           "The view inventory_lock.redis_status shows what is wrong.");
+    }
+    if (answer == locking::KeyAnswer::kAbsent) {
+        PG_RETURN_NULL();
+    }
+    return pg::Call([&] { return CStringGetTextDatum(token.c_str()); });
+}
+
+}  // namespace inventory_lock::api

@@ -1,0 +1,256 @@
+// What the views show: leases, counters, histograms, connections, the state of the whole.
+//
+// Runs in: backends; reads shared memory, writes nothing. Without shared memory the sets are empty.
+
+#include "api/arguments.hpp"
+#include "api/result.hpp"
+#include "pg/clock.hpp"
+#include "pg/settings.hpp"
+#include "shared/state.hpp"
+
+namespace inventory_lock::api {
+
+namespace {
+
+constexpr const char *kKindNames[] = {"inventory", "order", "custom"};
+constexpr const char *kStateNames[] = {"absent", "acquiring", "held", "releasing", "lost",
+                                       "unknown"};
+constexpr const char *kCounterNames[] = {"acquired",  "handed_over", "warm",    "degraded",
+                                         "timed_out", "cancelled",   "busy",    "refused",
+                                         "lost",      "fence_raised"};
+constexpr const char *kTotalNames[] = {
+    "renewals",       "releases",      "yields",         "woken_by_tracking", "woken_by_poll",
+    "woken_by_timer", "redis_commands", "breaker_opened", "orphans_freed"};
+constexpr const char *kErrorNames[] = {"none",     "refused",    "unreachable", "timeout",
+                                       "closed",   "protocol",   "auth",        "permission",
+                                       "loading",  "read_only",  "out_of_memory", "misconf",
+                                       "busy",     "moved",      "other"};
+constexpr const char *kWaitNames[] = {"gate", "lease", "row", "hold"};
+constexpr const char *kEndedNames[] = {"got", "timed_out", "cancelled"};
+constexpr const char *kLaneNames[] = {"down", "connecting", "handshake", "ready"};
+constexpr const char *kBreakerNames[] = {"closed", "open", "half_open"};
+static_assert(std::size(kCounterNames) == static_cast<size_t>(shared::Counter::kCount));
+static_assert(std::size(kTotalNames) == static_cast<size_t>(shared::Total::kErrorsFirst));
+static_assert(std::size(kWaitNames) == static_cast<size_t>(shared::Wait::kCount));
+static_assert(std::size(kEndedNames) == static_cast<size_t>(shared::Ended::kCount));
+
+template <size_t N>
+const char *NameOf(const char *const (&names)[N], size_t index) {
+    return index < N ? names[index] : "other";
+}
+
+}  // namespace
+
+// get_locks() → one row per key that this cluster has, wants or is letting go of
+IL_FUNCTION(inventory_lock_get_locks) {
+    Result result(fcinfo);
+    if (shared::Get() == nullptr) {
+        return Datum{0};
+    }
+    const int64 now_us = pg::BootUs();
+    shared::ForEachEntry(shared::Leases(), [&](int32, const shared::LeaseEntry &entry) {
+        const bool leased = entry.state == shared::LeaseState::kHeld;
+        const bool ours = entry.holder_pid != 0;
+        const uint32 waiters = entry.interest - (ours && entry.interest > 0 ? 1 : 0);
+        const bool blocked = !leased && entry.blocker.token[0] != '\0';
+        const bool cluster = strncmp(entry.blocker.token, "pg:", 3) == 0;
+        Row row;
+        row.Text(entry.key).Text(NameOf(kKindNames, entry.kind));
+        row.Text(NameOf(kStateNames, static_cast<size_t>(entry.state)));
+        if (ours) {
+            row.Int8(entry.holder_pid).Value(TimestampTzGetDatum(entry.holder_since));
+        } else {
+            row.Null().Null();
+        }
+        if (leased) {
+            row.Int8(std::max<int64>((entry.deadline_us - now_us) / 1000, 0));
+        } else if (blocked && entry.blocker.until_us > now_us) {
+            row.Int8((entry.blocker.until_us - now_us) / 1000);
+        } else {
+            row.Null();
+        }
+        if (entry.next_fence > 1) {
+            row.Int8(static_cast<int64>(entry.next_fence - 1));
+        } else {
+            row.Null();
+        }
+        if (leased) {
+            row.Text(entry.token);
+        } else if (blocked) {
+            row.Text(entry.blocker.token);
+        } else {
+            row.Null();
+        }
+        row.Int8(waiters).Bool(blocked && !cluster);
+        row.Text(leased ? "redis" : "database");
+        result.Put(row);
+    });
+    return Datum{0};
+}
+
+// get_counters() → (kind, name, value); kind is NULL for counters of the whole server
+IL_FUNCTION(inventory_lock_get_counters) {
+    Result result(fcinfo);
+    shared::State *state = shared::Get();
+    if (state == nullptr) {
+        return Datum{0};
+    }
+    const auto put = [&](const char *kind, const std::string &name, pg_atomic_uint64 *value) {
+        Row row;
+        if (kind != nullptr) {
+            row.Text(kind);
+        } else {
+            row.Null();
+        }
+        row.Text(name).Int8(static_cast<int64>(pg_atomic_read_u64(value)));
+        result.Put(row);
+    };
+    for (size_t kind = 0; kind < shared::kKinds; kind++) {
+        for (size_t i = 0; i < std::size(kCounterNames); i++) {
+            put(kKindNames[kind], kCounterNames[i], &state->counters.by_kind[kind][i]);
+        }
+    }
+    for (size_t i = 0; i < std::size(kTotalNames); i++) {
+        put(nullptr, kTotalNames[i], &state->counters.totals[i]);
+    }
+    for (size_t i = 1; i < std::size(kErrorNames); i++) {
+        put(nullptr, std::string("errors_") + kErrorNames[i],
+            &state->counters.totals[std::size(kTotalNames) + i]);
+    }
+    return Datum{0};
+}
+
+// get_stats_reset() → when the counters began
+IL_FUNCTION(inventory_lock_get_stats_reset) {
+    shared::State *state = shared::Get();
+    if (state == nullptr) {
+        PG_RETURN_NULL();
+    }
+    return TimestampTzGetDatum(
+        static_cast<TimestampTz>(pg_atomic_read_u64(&state->counters.stats_reset)));
+}
+
+// get_waits() → (kind, wait, outcome, upper bound of the bucket in µs, count, sum in µs)
+IL_FUNCTION(inventory_lock_get_waits) {
+    Result result(fcinfo);
+    shared::State *state = shared::Get();
+    if (state == nullptr) {
+        return Datum{0};
+    }
+    for (size_t kind = 0; kind < shared::kKinds; kind++) {
+        for (size_t wait = 0; wait < std::size(kWaitNames); wait++) {
+            for (size_t ended = 0; ended < std::size(kEndedNames); ended++) {
+                for (int bucket = 0; bucket < shared::kBuckets; bucket++) {
+                    const uint64 count =
+                        pg_atomic_read_u64(&state->counters.waits[kind][wait][ended][bucket]);
+                    if (count == 0) {
+                        continue;
+                    }
+                    Row row;
+                    row.Text(kKindNames[kind]).Text(kWaitNames[wait]).Text(kEndedNames[ended]);
+                    if (bucket == shared::kBuckets - 1) {
+                        row.Null();  // open
+                    } else {
+                        row.Int8(int64{1} << bucket);
+                    }
+                    row.Int8(static_cast<int64>(count));
+                    row.Int8(static_cast<int64>(pg_atomic_read_u64(
+                        &state->counters.wait_sum_us[kind][wait][ended])));
+                    result.Put(row);
+                }
+            }
+        }
+    }
+    return Datum{0};
+}
+
+// get_connections() → one row per pair of connections to Redis
+IL_FUNCTION(inventory_lock_get_connections) {
+    Result result(fcinfo);
+    shared::State *state = shared::Get();
+    if (state == nullptr) {
+        return Datum{0};
+    }
+    shared::Worker worker;
+    SpinLockAcquire(&state->worker.mutex);
+    memcpy(static_cast<void *>(&worker), &state->worker, sizeof(worker));
+    SpinLockRelease(&state->worker.mutex);
+    for (int lane = 0; lane < worker.lane_count; lane++) {
+        const shared::LaneReport &report = worker.lanes[lane];
+        Row row;
+        row.Int8(lane).Text(worker.endpoint).Text("primary");
+        row.Text(NameOf(kLaneNames, static_cast<size_t>(report.state)));
+        row.Text(report.last_error[0] != '\0' ? std::optional<std::string>(report.last_error)
+                                              : std::nullopt);
+        row.Value(TimestampTzGetDatum(report.since));
+        if (report.rtt_us >= 0) {
+            row.Float8(static_cast<double>(report.rtt_us) / 1000);
+        } else {
+            row.Null();
+        }
+        row.Bool(report.tracking);
+        result.Put(row);
+    }
+    return Datum{0};
+}
+
+// get_status() → one row: how this server locks, and why
+IL_FUNCTION(inventory_lock_get_status) {
+    Result result(fcinfo);
+    shared::State *state = shared::Get();
+    Row row;
+    if (state == nullptr) {
+        row.Text("database").Text("not in shared_preload_libraries");
+        row.Null().Null().Null().Null().Null().Null().Null().Null();
+        result.Put(row);
+        return Datum{0};
+    }
+    shared::Worker worker;
+    SpinLockAcquire(&state->worker.mutex);
+    memcpy(static_cast<void *>(&worker), &state->worker, sizeof(worker));
+    SpinLockRelease(&state->worker.mutex);
+    const uint32 breaker = pg_atomic_read_u32(&state->breaker.state);
+    const uint32 pid = pg_atomic_read_u32(&state->worker.pid);
+    bool ready = false;
+    for (int lane = 0; lane < worker.lane_count; lane++) {
+        ready = ready || strcmp(NameOf(kLaneNames, static_cast<size_t>(worker.lanes[lane].state)),
+                                "ready") == 0;
+    }
+    const char *reason = !pg::settings::RedisConfigured() ? "redis_url is empty"
+                         : pid == 0                       ? "the worker is not running"
+                         : breaker != 0                   ? "Redis does not answer"
+                         : !ready                         ? "connecting to Redis"
+                                                          : nullptr;
+    row.Text(reason == nullptr ? "redis" : "database");
+    row.Text(reason != nullptr ? std::optional<std::string>(reason) : std::nullopt);
+    if (pid != 0) {
+        row.Int8(pid);
+    } else {
+        row.Null();
+    }
+    row.Text(NameOf(kBreakerNames, breaker));
+    const auto text_or_null = [](const char *text) {
+        return text[0] != '\0' ? std::optional<std::string>(text) : std::nullopt;
+    };
+    row.Text(text_or_null(worker.endpoint));
+    row.Text(text_or_null(worker.instance));
+    row.Text(text_or_null(worker.eviction_policy));
+    shared::LeaseTable *leases = shared::Leases();
+    SpinLockAcquire(&leases->free_mutex);
+    const int32 used = leases->used;
+    SpinLockRelease(&leases->free_mutex);
+    row.Int8(used).Int8(leases->capacity);
+    row.Int8(static_cast<int64>(pg_atomic_read_u64(&state->worker.incarnation)));
+    result.Put(row);
+    return Datum{0};
+}
+
+// stat_reset() → void
+IL_FUNCTION(inventory_lock_stat_reset) {
+    if (shared::State *state = shared::Get(); state != nullptr) {
+        shared::ResetCounters(&state->counters);
+    }
+    PG_RETURN_VOID();
+}
+
+}  // namespace inventory_lock::api

@@ -1,0 +1,108 @@
+// Takes and drops gates; see gate.hpp. Runs in: backends.
+
+#include "locking/gate.hpp"
+
+#include "pg/clock.hpp"
+#include "pg/settings.hpp"
+#include "shared/counters.hpp"
+
+extern "C" {
+#include <storage/lock.h>
+#include <storage/lmgr.h>
+#include <utils/resowner.h>
+}
+
+namespace inventory_lock::locking {
+
+namespace {
+
+constexpr uint16 kGateClass = 0x494C;  // "IL"; core uses 1 and 2, Citus 4 to 12
+
+LOCKTAG GateTag(uint64 hash) {
+    LOCKTAG tag;
+    SET_LOCKTAG_ADVISORY(tag, 0, static_cast<uint32>(hash >> 32), static_cast<uint32>(hash),
+                         kGateClass);
+    return tag;
+}
+
+// Locks under the transaction's own resource owner: under a cursor's, the gate would outlive or
+// predecease its hold. Plain stores only, so that unwinding restores what was there.
+class TransactionOwner final {
+  public:
+    TransactionOwner() : saved_(CurrentResourceOwner) {
+        CurrentResourceOwner = CurTransactionResourceOwner;
+    }
+    ~TransactionOwner() { CurrentResourceOwner = saved_; }
+    TransactionOwner(const TransactionOwner &) = delete;
+    TransactionOwner &operator=(const TransactionOwner &) = delete;
+
+  private:
+    ResourceOwner saved_;
+};
+
+// Sets lock_timeout for one wait, below the GUC machinery.
+class ScopedLockTimeout final {
+  public:
+    explicit ScopedLockTimeout(int timeout_ms) : saved_(LockTimeout) { LockTimeout = timeout_ms; }
+    ~ScopedLockTimeout() { LockTimeout = saved_; }
+    ScopedLockTimeout(const ScopedLockTimeout &) = delete;
+    ScopedLockTimeout &operator=(const ScopedLockTimeout &) = delete;
+
+  private:
+    int saved_;
+};
+
+bool TryGate(const LOCKTAG &tag) {
+    return pg::Call([&] { return LockAcquire(&tag, ExclusiveLock, false, true); }) !=
+           LOCKACQUIRE_NOT_AVAIL;
+}
+
+void CountGateWait(LockKind kind, shared::Ended ended, int64 us) {
+    if (pg::settings::track_wait_timing) {
+        shared::CountWait(static_cast<uint8>(kind), shared::Wait::kGate, ended, us);
+    }
+}
+
+}  // namespace
+
+GateResult TakeGate(uint64 hash, LockKind kind, WaitBudget &budget) {
+    const LOCKTAG tag = GateTag(hash);
+    TransactionOwner owner;
+    if (TryGate(tag)) {
+        CountGateWait(kind, shared::Ended::kGot, 0);
+        return GateResult::kGot;
+    }
+    const int64 left_ms = budget.LeftMs();
+    if (left_ms == 0) {
+        return budget.no_wait() ? GateResult::kBusy : GateResult::kTimedOut;
+    }
+    const bool ours = left_ms < INT_MAX && (LockTimeout == 0 || left_ms < LockTimeout);
+    const int64 started_us = pg::BootUs();
+    try {
+        ScopedLockTimeout timeout(ours ? static_cast<int>(left_ms) : LockTimeout);
+        pg::Call([&] { (void)LockAcquire(&tag, ExclusiveLock, false, false); });
+    } catch (const pg::PgError &error) {
+        const int64 waited_us = pg::BootUs() - started_us;
+        budget.AddWaited(waited_us);
+        const bool timed_out =
+            error.edata != nullptr && error.edata->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
+        CountGateWait(kind, timed_out ? shared::Ended::kTimedOut : shared::Ended::kCancelled,
+                      waited_us);
+        if (timed_out && ours) {
+            return GateResult::kTimedOut;  // the caller raises in PostgreSQL's stead
+        }
+        throw;
+    }
+    const int64 waited_us = pg::BootUs() - started_us;
+    budget.AddWaited(waited_us);
+    CountGateWait(kind, shared::Ended::kGot, waited_us);
+    return GateResult::kGot;
+}
+
+void DropGate(uint64 hash) {
+    const LOCKTAG tag = GateTag(hash);
+    TransactionOwner owner;
+    pg::Call([&] { (void)LockRelease(&tag, ExclusiveLock, false); });
+}
+
+}  // namespace inventory_lock::locking

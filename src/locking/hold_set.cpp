@@ -1,0 +1,72 @@
+// The array of holds; see hold_set.hpp. Runs in: backends.
+
+#include "locking/hold_set.hpp"
+
+namespace inventory_lock::locking {
+
+namespace {
+
+Hold *holds = nullptr;
+size_t count = 0;
+size_t capacity = 0;
+
+}  // namespace
+
+void HoldSet::Reserve(size_t more) {
+    if (count + more <= capacity) {
+        return;
+    }
+    const size_t wanted = std::max(count + more, std::max<size_t>(16, capacity * 2));
+    holds = pg::Call([&] {
+        const Size bytes = mul_size(sizeof(Hold), wanted);
+        return static_cast<Hold *>(holds == nullptr ? MemoryContextAlloc(TopMemoryContext, bytes)
+                                                    : repalloc(holds, bytes));
+    });
+    capacity = wanted;
+}
+
+Hold *HoldSet::Add(const std::string &key, uint64 hash, LockKind kind) {
+    Assert(count < capacity && key.size() < kHoldKeyBytes);
+    Hold *hold = &holds[count++];
+    memset(static_cast<void *>(hold), 0, offsetof(Hold, key));
+    hold->hash = hash;
+    hold->entry = -1;
+    hold->level = GetCurrentTransactionNestLevel();
+    hold->kind = kind;
+    hold->key_length = static_cast<uint16>(key.size());
+    memcpy(hold->key, key.data(), key.size());
+    hold->key[key.size()] = '\0';
+    return hold;
+}
+
+void HoldSet::RemoveLast() { count--; }
+
+Hold *HoldSet::Find(const std::string &key, uint64 hash) {
+    for (size_t i = 0; i < count; i++) {
+        Hold *hold = &holds[i];
+        if (hold->hash == hash && !hold->ending && hold->key_length == key.size() &&
+            memcmp(hold->key, key.data(), key.size()) == 0) {
+            return hold;
+        }
+    }
+    return nullptr;
+}
+
+size_t HoldSet::size() { return count; }
+Hold *HoldSet::begin() { return holds; }
+Hold *HoldSet::end() { return holds + count; }
+
+void HoldSet::Sweep() {
+    size_t kept = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (!holds[i].ending) {
+            if (kept != i) {
+                holds[kept] = holds[i];
+            }
+            kept++;
+        }
+    }
+    count = kept;
+}
+
+}  // namespace inventory_lock::locking

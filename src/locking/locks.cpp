@@ -1,0 +1,462 @@
+// Takes locks: gates in sorted order, then leases, then fences; see locks.hpp.
+//
+// Runs in: backends. The order of steps for one key is fixed and each has its undo:
+//   1. a hold in the hold set          undone by the (sub)transaction's end
+//   2. interest in the lease entry     by the same, through the hold
+//   3. the gate                        by PostgreSQL, at the same end
+//   4. the lease                       by whoever brings the interest to zero
+// Steps 1 and 2 of one key are never separated by anything that can raise.
+
+#include "locking/locks.hpp"
+
+#include "locking/gate.hpp"
+#include "locking/hold_check.hpp"
+#include "locking/hold_set.hpp"
+#include "locking/lease_request.hpp"
+#include "locking/transaction_end.hpp"
+#include "pg/clock.hpp"
+#include "pg/settings.hpp"
+#include "shared/state.hpp"
+
+extern "C" {
+#include <access/xlog.h>
+#include <utils/timestamp.h>
+}
+
+namespace inventory_lock::locking {
+
+namespace {
+
+constexpr int64 kUsPerMs = 1000;
+
+uint8 KindOf(const Hold *hold) { return static_cast<uint8>(hold->kind); }
+
+int64 DefaultTtlMs(LockKind kind) {
+    switch (kind) {
+        case LockKind::kInventory:
+            return pg::settings::inventory_ttl_ms;
+        case LockKind::kOrder:
+            return pg::settings::order_ttl_ms;
+        case LockKind::kCustom:
+            return pg::settings::custom_ttl_ms;
+    }
+    return pg::settings::custom_ttl_ms;
+}
+
+// Refuses where no lock may be taken: a standby, a read-only transaction, a parallel worker.
+void CheckContext() {
+    pg::Call([] {
+        PreventCommandIfReadOnly("locking");
+        PreventCommandIfParallelMode("locking");
+        PreventCommandDuringRecovery("locking");
+    });
+    EnsureExitCallback();
+}
+
+void Warn(const char *message, const char *detail) {
+    pg::Call([&] {
+        ereport(WARNING, (errcode(ERRCODE_WARNING), errmsg_internal("%s", message),
+                          errdetail_internal("%s", detail)));
+    });
+}
+
+// Redis cannot be asked: goes on without it, or refuses.
+void GoWithoutRedis() {
+    static bool told_not_configured = false;
+    if (shared::Get() == nullptr || !pg::settings::RedisConfigured()) {
+        if (!told_not_configured) {
+            told_not_configured = true;
+            Warn("locks in Redis are not configured; using database locks only",
+                 shared::Get() == nullptr
+                     ? "inventory_lock is not in shared_preload_libraries."
+                     : "inventory_lock.redis_url is empty.");
+        }
+        return;
+    }
+    if (pg::settings::on_redis_failure == pg::settings::kError) {
+        throw pg::SqlError(pg::kLockServiceUnavailable, "Redis does not answer",
+                           "inventory_lock.on_redis_failure is \"error\", so nothing is locked "
+                           "without Redis.",
+                           "The view inventory_lock.redis_status shows what is wrong.");
+    }
+    if (FirstWarningOfTransaction()) {
+        Warn("Redis does not answer; using database locks only",
+             "Other services that lock the same keys in Redis are not excluded.");
+    }
+}
+
+bool BreakerOpen() {
+    return pg_atomic_read_u32(&shared::Get()->breaker.state) !=
+           static_cast<uint32>(shared::BreakerState::kClosed);
+}
+
+void SetHolder(shared::LeaseEntry *entry, Hold *hold, int64 now_us) {
+    entry->holder_pid = MyProcPid;
+    entry->holder_since_us = now_us;
+    entry->holder_since = GetCurrentStatementStartTimestamp();
+    hold->since_us = now_us;
+}
+
+// Takes over the lease of an entry whose gate we have, if it is valid. `any_tenure`: also when it
+// is somebody else's turn (the worker has just decided, or Redis is down).
+bool Adopt(Hold *hold, bool any_tenure, bool asked) {
+    shared::LeaseEntry *entry = shared::Entry(shared::Leases(), hold->entry);
+    const int64 now_us = pg::BootUs();
+    const int64 margin_us = MarginUs(hold->ttl_ms);
+    const int64 max_tenure_us = pg::settings::max_tenure_ms * kUsPerMs;
+    SpinLockAcquire(&entry->mutex);
+    const bool good = entry->state == shared::LeaseState::kHeld &&
+                      entry->deadline_us - now_us >= margin_us &&
+                      (any_tenure || now_us - entry->tenure_start_us <= max_tenure_us);
+    const bool alone = entry->interest == 1;
+    if (good) {
+        hold->generation = entry->generation;
+        hold->fence = entry->next_fence++;
+        hold->leased = true;
+        entry->ttl_ms = hold->ttl_ms;
+        entry->degraded = false;
+        SetHolder(entry, hold, now_us);
+    }
+    SpinLockRelease(&entry->mutex);
+    if (good) {
+        shared::Count(KindOf(hold), asked   ? shared::Counter::kAcquired
+                                    : alone ? shared::Counter::kWarm
+                                            : shared::Counter::kHandedOver);
+    }
+    return good;
+}
+
+bool CanAdopt(const Hold *hold) {
+    shared::LeaseEntry *entry = shared::Entry(shared::Leases(), hold->entry);
+    const int64 now_us = pg::BootUs();
+    SpinLockAcquire(&entry->mutex);
+    const bool good =
+        entry->state == shared::LeaseState::kHeld &&
+        entry->deadline_us - now_us >= MarginUs(hold->ttl_ms) &&
+        now_us - entry->tenure_start_us <= pg::settings::max_tenure_ms * kUsPerMs;
+    SpinLockRelease(&entry->mutex);
+    return good;
+}
+
+// Gives a hold without a lease: a fence from the clock, above everything known for the key.
+void AdoptWithoutLease(Hold *hold) {
+    const int64 now_us = pg::BootUs();
+    const auto clock = static_cast<uint64>(pg::WallUs());
+    if (hold->entry >= 0) {
+        shared::LeaseEntry *entry = shared::Entry(shared::Leases(), hold->entry);
+        SpinLockAcquire(&entry->mutex);
+        hold->fence = std::max(entry->next_fence, clock);
+        entry->next_fence = hold->fence + 1;
+        entry->degraded = true;
+        SetHolder(entry, hold, now_us);
+        SpinLockRelease(&entry->mutex);
+    } else {
+        hold->fence = clock;
+        hold->since_us = now_us;
+    }
+    shared::Count(KindOf(hold), shared::Counter::kDegraded);
+}
+
+[[noreturn]] void ThrowTimedOut(const Hold *hold) {
+    shared::Count(KindOf(hold), shared::Counter::kTimedOut);
+    std::string detail;
+    if (hold->entry >= 0) {
+        shared::LeaseEntry *entry = shared::Entry(shared::Leases(), hold->entry);
+        SpinLockAcquire(&entry->mutex);
+        const int32 pid = entry->holder_pid;
+        const int64 since_us = entry->holder_since_us;
+        const shared::Blocker blocker = entry->blocker;
+        SpinLockRelease(&entry->mutex);
+        const int64 now_us = pg::BootUs();
+        if (pid != 0 && pid != MyProcPid) {
+            detail = "Process " + std::to_string(pid) + " of this server has held it for " +
+                     std::to_string((now_us - since_us) / kUsPerMs) + " ms.";
+        } else if (blocker.token[0] != '\0') {
+            const bool cluster = strncmp(blocker.token, "pg:", 3) == 0;
+            detail = cluster ? "Another database server holds it in Redis"
+                             : "A client outside this server holds it in Redis";
+            if (blocker.until_us > now_us) {
+                detail += ", for at most " +
+                          std::to_string((blocker.until_us - now_us) / kUsPerMs) + " ms more";
+            }
+            detail += ".";
+        }
+    }
+    throw pg::SqlError(pg::kLockWaitTimeout,
+                       "could not get lock \"" + std::string(hold->key) + "\" in time",
+                       std::move(detail));
+}
+
+// Counts the transaction in the entry's interest. The hold is in the hold set already.
+void JoinEntry(Hold *hold) {
+    if (shared::Get() == nullptr) {
+        return;
+    }
+    const uint32 limit = pg::settings::max_waiters > 0
+                             ? static_cast<uint32>(pg::settings::max_waiters) + 1
+                             : 0;
+    const int32 entry = pg::Call([&] {
+        return shared::Join(shared::Leases(), hold->key, hold->key_length, hold->hash,
+                            static_cast<uint8>(hold->kind), limit);
+    });
+    if (entry == shared::kTooMany) {
+        shared::Count(KindOf(hold), shared::Counter::kRefused);
+        throw pg::SqlError(pg::kTooManyWaiters,
+                           "too many transactions wait for lock \"" + std::string(hold->key) + "\"",
+                           "inventory_lock.max_waiters is " +
+                               std::to_string(pg::settings::max_waiters) + ".");
+    }
+    if (entry == shared::kFull) {
+        throw pg::SqlError(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
+                           "too many keys are locked at the same time", {},
+                           "Raise inventory_lock.max_leases and restart the server.");
+    }
+    hold->entry = entry;
+}
+
+// Undoes an attempt that did not get its lock: the hold added last.
+void Forget(Hold *hold) {
+    bool work = false;
+    if (hold->entry >= 0) {
+        work = shared::Leave(shared::Leases(), hold->entry);
+    }
+    HoldSet::RemoveLast();
+    if (work) {
+        shared::WakeWorker();
+    }
+}
+
+enum class Leased : uint8 { kAll, kBusy };
+
+// Gets leases for the holds [first, first + count) of the hold set, all or none: adopts what the
+// cluster has, asks the worker for the rest. Their gates are ours.
+Leased TakeLeases(size_t first, size_t count, bool no_wait, WaitBudget &budget) {
+    auto hold_at = [&](size_t i) { return HoldSet::begin() + first + i; };
+    bool asked = false;
+    while (shared::Get() != nullptr && pg::settings::RedisConfigured()) {
+        const bool down = BreakerOpen();
+        bool all = true;
+        for (size_t i = 0; i < count && all; i++) {
+            all = asked || down || hold_at(i)->since_us != 0 || CanAdopt(hold_at(i));
+        }
+        std::vector<int32> missing;
+        if (!all) {  // take none before all can be taken: no holding while waiting
+            for (size_t i = 0; i < count; i++) {
+                if (hold_at(i)->since_us == 0) {
+                    missing.push_back(hold_at(i)->entry);
+                }
+            }
+        } else {
+            for (size_t i = 0; i < count; i++) {
+                if (hold_at(i)->since_us == 0 && !Adopt(hold_at(i), asked || down, asked)) {
+                    missing.push_back(hold_at(i)->entry);
+                }
+            }
+        }
+        if (missing.empty()) {
+            return Leased::kAll;
+        }
+        if (down) {
+            break;
+        }
+        for (const int32 index : missing) {
+            shared::LeaseEntry *entry = shared::Entry(shared::Leases(), index);
+            const Hold *hold = std::find_if(hold_at(0), hold_at(count),
+                                            [&](const Hold &h) { return h.entry == index; });
+            SpinLockAcquire(&entry->mutex);
+            entry->ttl_ms = hold->ttl_ms;
+            entry->blocker.token[0] = '\0';
+            SpinLockRelease(&entry->mutex);
+        }
+        if (!no_wait && !budget.unlimited() && budget.LeftMs() == 0) {
+            ThrowTimedOut(hold_at(0));
+        }
+        const int64 started_us = pg::BootUs();
+        LeaseAnswer answer;
+        try {
+            answer = AskWorker(shared::Operation::kAcquire, missing, no_wait, 0, budget);
+        } catch (...) {
+            shared::Count(KindOf(hold_at(0)), shared::Counter::kCancelled);
+            shared::CountWait(KindOf(hold_at(0)), shared::Wait::kLease, shared::Ended::kCancelled,
+                              pg::BootUs() - started_us);
+            throw;
+        }
+        if (pg::settings::track_wait_timing) {
+            shared::CountWait(
+                KindOf(hold_at(0)), shared::Wait::kLease,
+                answer.timed_out ? shared::Ended::kTimedOut : shared::Ended::kGot,
+                pg::BootUs() - started_us);
+        }
+        if (answer.timed_out) {
+            ThrowTimedOut(hold_at(0));
+        }
+        if (answer.outcome == shared::Outcome::kBusy) {
+            return Leased::kBusy;
+        }
+        if (answer.outcome == shared::Outcome::kUnavailable) {
+            break;
+        }
+        asked = answer.outcome == shared::Outcome::kGranted;
+    }
+    GoWithoutRedis();
+    for (size_t i = 0; i < count; i++) {
+        Hold *hold = hold_at(i);
+        if (hold->since_us == 0 &&
+            (hold->entry < 0 || !pg::settings::RedisConfigured() || !Adopt(hold, true, false))) {
+            AdoptWithoutLease(hold);
+        }
+    }
+    return Leased::kAll;
+}
+
+void LogSlowWait(const std::vector<LockRequest> &requests, const WaitBudget &budget) {
+    const int limit = pg::settings::log_min_wait_ms;
+    if (limit < 0 || budget.WaitedMs() < limit) {
+        return;
+    }
+    const std::string &key = requests.front().key;
+    const double waited_ms = budget.WaitedMs();
+    const size_t keys = requests.size();
+    const char *text = key.c_str();
+    pg::Call([&] {
+        ereport(LOG, (errmsg("slow lock: key=%s keys=%zu waited_ms=%.1f", text, keys, waited_ms)));
+    });
+}
+
+// The settings say that this transaction's locks may go before its flush.
+void ConsiderEarlyRelease() {
+    if (pg::settings::early_release == pg::settings::kEarlyReleaseOn ||
+        (pg::settings::early_release == pg::settings::kEarlyReleaseStatement &&
+         !IsTransactionBlock())) {
+        NoteEarlyRelease();
+    }
+}
+
+void CheckKeyLimit(size_t more) {
+    const auto limit = static_cast<size_t>(pg::settings::max_keys_per_transaction);
+    if (HoldSet::size() + more > limit) {
+        throw pg::SqlError(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
+                           "a transaction can lock at most " + std::to_string(limit) + " keys", {},
+                           "Use smaller transactions, or raise "
+                           "inventory_lock.max_keys_per_transaction together with "
+                           "max_locks_per_transaction.");
+    }
+}
+
+Hold *AddHold(const LockRequest &request) {
+    Hold *hold = HoldSet::Add(request.key, shared::HashKey(request.key), request.kind);
+    hold->ttl_ms = request.ttl_ms > 0 ? request.ttl_ms : DefaultTtlMs(request.kind);
+    JoinEntry(hold);
+    return hold;
+}
+
+Grant GrantOf(const Hold &hold) { return Grant{hold.fence, hold.leased}; }
+
+}  // namespace
+
+std::vector<Grant> AcquireLocks(const std::vector<LockRequest> &requests, WaitBudget &budget) {
+    CheckContext();
+    VerifyHolds(false);
+    std::vector<const LockRequest *> sorted;
+    for (const LockRequest &request : requests) {
+        if (HoldSet::Find(request.key, shared::HashKey(request.key)) == nullptr) {
+            sorted.push_back(&request);
+        }
+    }
+    auto less = [](const LockRequest *a, const LockRequest *b) { return a->key < b->key; };
+    auto same = [](const LockRequest *a, const LockRequest *b) { return a->key == b->key; };
+    std::sort(sorted.begin(), sorted.end(), less);
+    sorted.erase(std::unique(sorted.begin(), sorted.end(), same), sorted.end());
+
+    if (!sorted.empty()) {
+        CheckKeyLimit(sorted.size());
+        HoldSet::Reserve(sorted.size());
+        ConsiderEarlyRelease();
+        const size_t first = HoldSet::size();
+        for (const LockRequest *request : sorted) {
+            Hold *hold = AddHold(*request);
+            if (TakeGate(hold->hash, hold->kind, budget) != GateResult::kGot) {
+                ThrowTimedOut(hold);
+            }
+        }
+        for (size_t done = 0; done < sorted.size();) {
+            const size_t count =
+                std::min<size_t>(sorted.size() - done, shared::kMaxKeysPerRequest);
+            if (TakeLeases(first + done, count, budget.no_wait(), budget) == Leased::kBusy) {
+                ThrowTimedOut(HoldSet::begin() + first + done);
+            }
+            done += count;
+        }
+        LogSlowWait(requests, budget);
+    }
+
+    std::vector<Grant> grants;
+    grants.reserve(requests.size());
+    for (const LockRequest &request : requests) {
+        grants.push_back(GrantOf(*HoldSet::Find(request.key, shared::HashKey(request.key))));
+    }
+    return grants;
+}
+
+std::optional<Grant> TryAcquireLock(const LockRequest &request) {
+    CheckContext();
+    VerifyHolds(false);
+    if (const Hold *held = HoldSet::Find(request.key, shared::HashKey(request.key))) {
+        return GrantOf(*held);
+    }
+    CheckKeyLimit(1);
+    HoldSet::Reserve(1);
+    ConsiderEarlyRelease();
+    Hold *hold = AddHold(request);
+    WaitBudget budget = WaitBudget::NoWait();
+    if (TakeGate(hold->hash, hold->kind, budget) != GateResult::kGot) {
+        shared::Count(KindOf(hold), shared::Counter::kBusy);
+        Forget(hold);
+        return std::nullopt;
+    }
+    if (TakeLeases(HoldSet::size() - 1, 1, true, budget) == Leased::kBusy) {
+        shared::Count(KindOf(hold), shared::Counter::kBusy);
+        DropGate(hold->hash);
+        Forget(hold);
+        return std::nullopt;
+    }
+    return GrantOf(*hold);
+}
+
+Grant FenceAbove(const std::string &key, uint64 row_fence) {
+    Hold *hold = HoldSet::Find(key, shared::HashKey(key));
+    if (hold == nullptr || hold->since_us == 0) {
+        throw pg::SqlError(ERRCODE_INTERNAL_ERROR, "lock \"" + key + "\" is not held");
+    }
+    if (hold->fence > row_fence) {
+        return GrantOf(*hold);
+    }
+    uint64 fence = row_fence + 1;
+    if (hold->leased && !BreakerOpen()) {
+        VerifyHold(hold, MarginUs(hold->ttl_ms));
+        WaitBudget budget = WaitBudget::UntilRenewed();
+        const LeaseAnswer answer =
+            AskWorker(shared::Operation::kRaise, {hold->entry}, false, row_fence, budget);
+        if (answer.outcome == shared::Outcome::kLost) {
+            ThrowLost(hold);
+        }
+        if (answer.outcome == shared::Outcome::kGranted) {
+            fence = std::max(fence, answer.fence);
+        }
+        VerifyHold(hold, MarginUs(hold->ttl_ms));
+    }
+    if (hold->entry >= 0) {
+        shared::LeaseEntry *entry = shared::Entry(shared::Leases(), hold->entry);
+        SpinLockAcquire(&entry->mutex);
+        fence = std::max(fence, entry->next_fence);
+        entry->next_fence = fence + 1;
+        SpinLockRelease(&entry->mutex);
+    }
+    hold->fence = fence;
+    shared::Count(KindOf(hold), shared::Counter::kRaised);
+    return GrantOf(*hold);
+}
+
+void CheckHolds() { VerifyHolds(false); }
+
+}  // namespace inventory_lock::locking

@@ -1,0 +1,134 @@
+// The lease table: which Redis keys this cluster has, wants or is letting go of.
+//
+// Runs in: backends and the worker, on shared memory of fixed size (inventory_lock.max_leases).
+//
+// Interest decides. `interest` counts the transactions of this cluster that hold a key or wait for
+// it. A transaction adds itself before it queues at the gate (Join) and takes itself off after its
+// end or when it gives up (Leave); whoever brings it to zero asks the worker for the release. So a
+// cancelled waiter cannot orphan a lease, and a hand-over has no gap: the next holder was counted
+// before it queued.
+//
+// Locking rules
+//   * The partition lock of a key's hash protects its bucket chain, and the making and freeing of
+//     entries. Join looks up under the shared lock and counts itself before letting it go, so an
+//     entry that is found cannot be freed. An entry is freed only when Absent, with interest 0 and
+//     unflushed 0, under the exclusive lock.
+//   * state, interest, unflushed, generation, next_fence, tenure and holder change under the
+//     entry's spinlock: a few stores, no calls, nothing that can raise.
+//   * token, prev, ttl and the request's bookkeeping are the worker's; they stand in shared memory
+//     so that the next worker knows what may be in Redis under our name.
+//   * Order: partition lock, then spinlock; never two of either.
+//
+// The table is dense (a free list that hands out the entry freed last), because every backend pays
+// a page fault for each page it touches first.
+
+#pragma once
+
+#include "pg/clock.hpp"
+#include "pg/postgres.hpp"
+#include "shared/work_list.hpp"
+
+namespace inventory_lock::shared {
+
+inline constexpr size_t kKeyBytes = 256;    // longest key plus a zero byte
+inline constexpr size_t kTokenBytes = 72;   // longest token of ours plus a zero byte
+inline constexpr size_t kBlockerBytes = 96; // what is kept of a foreign token
+inline constexpr int kPartitions = 16;
+
+enum class LeaseState : uint8 {
+    kAbsent = 0,    // nothing of ours in Redis
+    kAcquiring,     // asked for, not answered
+    kHeld,          // ours until deadline_us
+    kReleasing,     // compare-and-delete sent, not acknowledged
+    kLost,          // was ours; expired, deleted or taken
+    kUnknown,       // the connection died with a request under way
+};
+
+// Why a lease became Lost.
+enum class LostReason : uint8 { kNone = 0, kExpired, kDeleted, kTaken, kForced };
+
+// Plain copyable text of bounded length.
+struct Blocker {
+    char token[kBlockerBytes];  // printable beginning of the foreign token, zero-terminated
+    int64 until_us;             // CLOCK_BOOTTIME at which its TTL ends; 0 = unknown, -1 = no TTL
+};
+
+struct LeaseEntry {
+    // Under the spinlock.
+    slock_t mutex;
+    LeaseState state;
+    uint8 kind;               // locking::LockKind; set by the first to join
+    bool may_linger;          // no foreign client seen on the key lately (set at each grant)
+    bool degraded;            // the present holder goes on without Redis
+    LostReason lost_reason;   // of the latest loss
+    uint32 interest;          // holders and waiters of this cluster
+    uint32 unflushed;         // commits visible but not yet flushed (early release)
+    uint64 generation;        // changes with every grant and every loss
+    uint64 next_fence;        // fence of the next hold; one above the highest known
+    int64 deadline_us;        // CLOCK_BOOTTIME until which Redis keeps the key for us
+    int64 tenure_start_us;    // when this cluster got the key
+    int64 idle_since_us;      // when interest fell to zero
+    int64 ttl_ms;             // asked for by the latest user
+    int32 holder_pid;         // 0 = nobody holds it
+    int64 holder_since_us;    // CLOCK_BOOTTIME
+    TimestampTz holder_since; // wall clock, for views
+    Blocker blocker;          // who had the key when we last asked in vain
+
+    // The worker's (readable by anybody under the spinlock).
+    char token[kTokenBytes];
+    char prev[kTokenBytes];
+
+    // Fixed while the entry is in the table.
+    uint64 hash;
+    uint16 key_length;
+    char key[kKeyBytes];
+
+    // Under the partition lock; free entries are chained by it too.
+    int32 next;
+
+    WorkNode work;
+};
+
+struct LeaseTable {
+    int32 capacity;
+    uint32 bucket_mask;
+    LWLockPadded *partitions;  // named tranche, in shared memory at the same address everywhere
+    slock_t free_mutex;        // protects free_head and used
+    int32 free_head;           // -1 = none
+    int32 used;
+    WorkList work;             // entries the worker should look at
+    // followed by int32 buckets[bucket_mask + 1] and LeaseEntry entries[capacity]
+};
+
+uint64 HashKey(std::string_view key);
+Size LeaseTableSize(int capacity);
+void InitLeaseTable(LeaseTable *table, int capacity);  // at server start
+
+inline int32 *Buckets(LeaseTable *table) {
+    return reinterpret_cast<int32 *>(reinterpret_cast<char *>(table) + MAXALIGN(sizeof(LeaseTable)));
+}
+LeaseEntry *Entry(LeaseTable *table, int32 index);
+
+// Finds or makes the entry and adds one to its interest, unless that would exceed max_interest
+// (0 = no limit): then kTooMany. kFull when the table has no room. May wait for an LWLock and so
+// raise only through it; call inside pg::Call().
+inline constexpr int32 kTooMany = -1;
+inline constexpr int32 kFull = -2;
+int32 Join(LeaseTable *table, const char *key, size_t length, uint64 hash, uint8 kind,
+           uint32 max_interest);
+
+// Takes one off the interest. Returns true when the worker must look at the entry (it was pushed
+// to the work list: set the worker's latch). Never raises, waits or allocates.
+bool Leave(LeaseTable *table, int32 index);
+
+// Frees the entry if it is idle. `wait`: may wait for the partition lock (the worker); otherwise
+// gives up when it is not free at once. True when freed.
+bool FreeIfIdle(LeaseTable *table, int32 index, bool wait);
+
+// The entry of a key, or -1. Without interest of the caller's the answer may be stale at once.
+int32 Find(LeaseTable *table, const char *key, size_t length, uint64 hash);
+
+// Calls visit(index, entry copy) for every entry in use; each copy is consistent in itself.
+void ForEachEntry(LeaseTable *table, const std::function<void(int32, const LeaseEntry &)> &visit);
+
+}  // namespace inventory_lock::shared

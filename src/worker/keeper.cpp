@@ -1,0 +1,313 @@
+// The keeper's frame: sessions, one turn of the loop, and what it reports. See keeper.hpp.
+// Runs in: the worker.
+
+#include "worker/keeper.hpp"
+
+#include "pg/boundary.hpp"
+#include "worker/keeper_state.hpp"
+
+extern "C" {
+#include <utils/timestamp.h>
+}
+
+namespace inventory_lock::worker {
+
+namespace {
+
+constexpr size_t kRandomDigits = 32;
+constexpr int64 kReportEveryUs = 1000000;
+constexpr int64 kBusySleepUs = 200 * kUsPerMs;  // the heartbeat that waiting backends look for
+constexpr int64 kIdleSleepUs = 60 * 1000000;
+
+void CopyText(char *target, size_t size, std::string_view text) {
+    const size_t length = std::min(text.size(), size - 1);
+    memcpy(target, text.data(), length);
+    target[length] = '\0';
+}
+
+}  // namespace
+
+Keeper::Keeper(Journal &journal, std::vector<Orphan> orphans, bool same_life)
+    : journal_(journal),
+      orphans_(std::move(orphans)),
+      instance_(journal.instance()),
+      local_(static_cast<size_t>(shared::Leases()->capacity)) {
+    token_prefix_ =
+        "pg:" + journal.instance() + ":" + std::string(shared::Get()->worker.boot) + ":";
+    if (!same_life) {
+        return;
+    }
+    // What an earlier worker had under way is Unknown; what it held is ours.
+    for (size_t i = 0; i < local_.size(); i++) {
+        const auto index = static_cast<int32>(i);
+        shared::LeaseEntry *entry = EntryAt(index);
+        bool open = false;
+        Locked(entry, [&] {
+            if (entry->state == shared::LeaseState::kAcquiring ||
+                entry->state == shared::LeaseState::kReleasing) {
+                entry->state = shared::LeaseState::kUnknown;
+            }
+            open = entry->state == shared::LeaseState::kUnknown ||
+                   entry->state == shared::LeaseState::kHeld;
+        });
+        if (open) {
+            takeover_.push_back(index);
+            CheckAt(index, ViewOf(entry).deadline_us);
+        }
+    }
+    shared::SlotArray *slots = shared::Slots();
+    for (int32 index = 0; index < slots->count; index++) {
+        const uint64 word = pg_atomic_read_u64(&shared::SlotAt(slots, index)->word);
+        if (shared::StateOf(word) == shared::SlotState::kFilled ||
+            shared::StateOf(word) == shared::SlotState::kTaken) {
+            TakeSlot(index, pg::BootUs());
+        }
+    }
+}
+
+Keeper::~Keeper() = default;
+
+void Keeper::Use(std::unique_ptr<redis::NodeOptions> options, uint64 endpoint_hash, int64 now_us) {
+    now_us_ = now_us;
+    shared::Worker *worker = &shared::Get()->worker;
+    if (active_ != nullptr) {
+        active_->drained_at_us = now_us;
+    }
+    active_ = nullptr;
+    breaker_.Reset();
+    if (options != nullptr) {
+        auto session = std::make_unique<Session>(*this, next_session_++);
+        session->endpoint = options->address.Text();
+        session->endpoint_hash = endpoint_hash;
+        options->recall_channel = redis::RecallChannel(instance_);
+        for (int script = 0; script < redis::kScripts; script++) {
+            options->scripts.emplace_back(redis::ScriptText(static_cast<redis::Script>(script)));
+        }
+        SpinLockAcquire(&worker->mutex);
+        const bool same_server = worker->endpoint_hash == endpoint_hash;
+        const int32 kill_count = same_server && sessions_.empty() ? worker->kill_count : 0;
+        int64 kill_ids[shared::kMaxLanes];
+        char run_id[sizeof(worker->run_id)];
+        memcpy(kill_ids, worker->kill_ids, sizeof(kill_ids));
+        memcpy(run_id, worker->run_id, sizeof(run_id));
+        SpinLockRelease(&worker->mutex);
+        options->old_client_ids.assign(kill_ids, kill_ids + kill_count);
+        options->old_run_id = run_id;
+        session->node = std::make_unique<redis::Node>(std::move(*options), *session);
+        session->took_over = !sessions_.empty();
+        active_ = session.get();
+        sessions_.push_back(std::move(session));
+    }
+    SpinLockAcquire(&worker->mutex);
+    CopyText(worker->endpoint, sizeof(worker->endpoint),
+             active_ != nullptr ? std::string_view(active_->endpoint) : std::string_view());
+    worker->endpoint_hash = active_ != nullptr ? endpoint_hash : 0;
+    worker->lane_count = 0;
+    SpinLockRelease(&worker->mutex);
+    for (size_t i = 0; i < local_.size(); i++) {
+        if (local_[i].session != 0 && ViewOf(EntryAt(static_cast<int32>(i))).interest == 0) {
+            LookAt(static_cast<int32>(i), now_us);
+        }
+    }
+    for (auto &item : requests_) {
+        WaitUntil(item.second, now_us);
+    }
+}
+
+int64 Keeper::Turn(int64 now_us) {
+    now_us_ = now_us;
+    TakeWork(now_us);
+    CheckDue(now_us);
+    RetryDue(now_us);
+    int64 next_us = now_us + (requests_.empty() ? kIdleSleepUs : kBusySleepUs);
+    for (const auto &session : sessions_) {
+        next_us = std::min<int64>(next_us, session->node->Step(now_us));
+    }
+    if (active_ != nullptr && breaker_.ProbeDue(now_us)) {
+        const int lane = PickLane(*active_, kNoLane, 0);
+        Operation operation;
+        operation.purpose = Purpose::kProbe;
+        const std::string key = redis::FenceKey(instance_);
+        if (lane == kNoLane) {
+            breaker_.ProbeEnded(false, now_us);
+        } else {
+            SendPlain(*active_, lane, std::move(operation), {"SET", key, "1", "PX", "1000"},
+                      now_us);
+        }
+    }
+    next_us = std::min(next_us, breaker_.NextProbeUs());
+    SendExtends(now_us);
+    uint64 commands = 0;
+    for (const auto &session : sessions_) {
+        session->node->Flush(now_us);
+        commands += session->node->commands_sent();
+    }
+    if (commands > commands_reported_) {
+        shared::Count(shared::Total::kCommands, commands - commands_reported_);
+    }
+    commands_reported_ = commands;
+    if (!checks_.empty()) {
+        next_us = std::min(next_us, checks_.top().first);
+    }
+    if (!retries_.empty()) {
+        next_us = std::min(next_us, retries_.top().first);
+    }
+    if (now_us >= report_due_us_ && active_ != nullptr) {
+        report_due_us_ = now_us + kReportEveryUs;
+        Report(*active_);
+    }
+    // A server that is no longer configured goes once nothing of ours is there.
+    for (auto it = sessions_.begin(); it != sessions_.end();) {
+        Session *session = it->get();
+        const bool used =
+            session == active_ || std::any_of(local_.begin(), local_.end(), [&](const Local &local) {
+                return local.session == session->id;
+            });
+        if (used) {
+            ++it;
+            continue;
+        }
+        closed_generations_ += session->node->socket_generation() + 1;
+        commands_reported_ -= session->node->commands_sent();
+        it = sessions_.erase(it);
+    }
+    return next_us;
+}
+
+void Keeper::Sockets(std::vector<redis::Socket> *sockets) const {
+    sockets->clear();
+    for (const auto &session : sessions_) {
+        const std::vector<redis::Socket> some = session->node->Sockets();
+        sockets->insert(sockets->end(), some.begin(), some.end());
+    }
+}
+
+uint64 Keeper::socket_generation() const {
+    uint64 sum = closed_generations_;
+    for (const auto &session : sessions_) {
+        sum += session->node->socket_generation();
+    }
+    return sum;
+}
+
+void Keeper::OnSocket(int fd, bool readable, bool writable, int64 now_us) {
+    now_us_ = now_us;
+    for (const auto &session : sessions_) {
+        for (const redis::Socket &socket : session->node->Sockets()) {
+            if (socket.fd == fd) {
+                session->node->OnSocket(fd, readable, writable, now_us);
+                return;
+            }
+        }
+    }
+}
+
+bool Keeper::Quiet() const {
+    for (size_t i = 0; i < local_.size(); i++) {
+        if (EntryAt(static_cast<int32>(i))->key_length != 0 &&
+            ViewOf(EntryAt(static_cast<int32>(i))).interest > 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool Keeper::Settled() const { return operations_.empty(); }
+
+void Keeper::ReleaseIdle(int64 now_us) {
+    now_us_ = now_us;
+    for (size_t i = 0; i < local_.size(); i++) {
+        const View view = ViewOf(EntryAt(static_cast<int32>(i)));
+        if (view.state == shared::LeaseState::kHeld && view.interest == 0) {
+            Release(static_cast<int32>(i), 0, now_us);
+        }
+    }
+    for (const auto &session : sessions_) {
+        session->node->Flush(now_us);
+    }
+}
+
+bool Keeper::reachable() const { return active_ != nullptr && active_->AnyReady(); }
+
+void Keeper::Report(Session &session) {
+    if (&session != active_) {
+        return;
+    }
+    shared::Worker *worker = &shared::Get()->worker;
+    shared::LaneReport reports[shared::kMaxLanes];
+    memset(reports, 0, sizeof(reports));
+    const int lanes = std::min(session.node->lanes(), shared::kMaxLanes);
+    const TimestampTz now = GetCurrentTimestamp();
+    for (int lane = 0; lane < lanes; lane++) {
+        const redis::LaneStatus status = session.node->status(lane);
+        shared::LaneReport &report = reports[lane];
+        report.client_id = status.client_id;
+        report.state = static_cast<int32>(status.state);
+        report.trouble = static_cast<int32>(status.last_trouble.kind);
+        report.rtt_us = status.rtt_us;
+        report.since = now - (now_us_ - status.since_us);
+        report.tracking = status.tracking;
+        report.barrier = status.barrier;
+        CopyText(report.last_error, sizeof(report.last_error), status.last_trouble.text);
+    }
+    const std::vector<int64_t> kill = session.node->client_ids_to_kill();
+    const std::string run_id = session.node->run_id();
+    SpinLockAcquire(&worker->mutex);
+    worker->lane_count = lanes;
+    memcpy(worker->lanes, reports, sizeof(reports));
+    worker->kill_count = 0;
+    for (const int64_t id : kill) {
+        if (worker->kill_count < shared::kMaxLanes) {
+            worker->kill_ids[worker->kill_count++] = id;
+        }
+    }
+    CopyText(worker->run_id, sizeof(worker->run_id), run_id);
+    SpinLockRelease(&worker->mutex);
+}
+
+Keeper::Session *Keeper::SessionOf(uint32 id) const {
+    for (const auto &session : sessions_) {
+        if (session->id == id) {
+            return session.get();
+        }
+    }
+    return nullptr;
+}
+
+shared::LeaseEntry *Keeper::EntryAt(int32 index) const {
+    return shared::Entry(shared::Leases(), index);
+}
+
+// The lane to use: the wanted one if it is given, else the key's home, else any that is up.
+int Keeper::PickLane(const Session &session, int wanted, uint64 hash) const {
+    const int lanes = session.node->lanes();
+    if (wanted != kNoLane) {
+        return session.Ready(wanted) ? wanted : kNoLane;
+    }
+    const int home = static_cast<int>(hash % static_cast<uint64>(lanes));
+    for (int i = 0; i < lanes; i++) {
+        const int lane = (home + i) % lanes;
+        if (session.Ready(lane)) {
+            return lane;
+        }
+    }
+    return kNoLane;
+}
+
+std::string Keeper::NewToken() const { return token_prefix_ + RandomHex(kRandomDigits); }
+
+std::string Keeper::KeyOf(int32 index) const {
+    const shared::LeaseEntry *entry = EntryAt(index);
+    return std::string(entry->key, entry->key_length);
+}
+
+int32 Keeper::FindKey(std::string_view key) const {
+    if (key.size() >= shared::kKeyBytes) {
+        return -1;
+    }
+    const uint64 hash = shared::HashKey(key);
+    return pg::Call(
+        [&] { return shared::Find(shared::Leases(), key.data(), key.size(), hash); });
+}
+
+}  // namespace inventory_lock::worker

@@ -1,0 +1,411 @@
+// The keeper's leases: renewed, released, lost, and whose turn it is. See keeper.hpp.
+// Runs in: the worker.
+
+#include <cmath>
+
+#include "pg/boundary.hpp"
+#include "worker/keeper_state.hpp"
+
+extern "C" {
+#include <common/pg_prng.h>
+}
+
+namespace inventory_lock::worker {
+
+namespace {
+
+constexpr int64 kUsPerSecond = 1000000;
+constexpr int64 kUnflushedPollUs = 1 * kUsPerMs;
+constexpr int64 kResendUs = 500 * kUsPerMs;
+constexpr int64 kIdleCheckEveryUs = kUsPerSecond;
+// OBJECT IDLETIME counts whole seconds on a clock that ticks once a second.
+constexpr int64 kIdleSlackUs = 2500 * kUsPerMs;
+constexpr int64 kClockStepUs = 50 * kUsPerMs;  // smaller differences are the network's
+
+}  // namespace
+
+int64 JitteredRetryUs() {
+    return RetryUs() * 3 / 4 +
+           static_cast<int64>(pg_prng_uint64_range(&pg_global_prng_state, 0,
+                                                   static_cast<uint64>(RetryUs() / 2)));
+}
+
+View ViewOf(shared::LeaseEntry *entry) {
+    View view;
+    Locked(entry, [&] {
+        view.state = entry->state;
+        view.interest = entry->interest;
+        view.unflushed = entry->unflushed;
+        view.next_fence = entry->next_fence;
+        view.deadline_us = entry->deadline_us;
+        view.tenure_start_us = entry->tenure_start_us;
+        view.idle_since_us = entry->idle_since_us;
+        view.ttl_ms = entry->ttl_ms;
+        view.holder_since_us = entry->holder_since_us;
+        view.holder_pid = entry->holder_pid;
+    });
+    return view;
+}
+
+void CopyToken(char *target, const std::string &token) {
+    Assert(token.size() < shared::kTokenBytes);
+    memcpy(target, token.c_str(), token.size() + 1);
+}
+
+// A backend brought the interest to zero, or left something to tidy.
+void Keeper::LookAt(int32 index, int64 now_us) {
+    const View view = ViewOf(EntryAt(index));
+    if (view.interest > 0) {
+        return;
+    }
+    switch (view.state) {
+        case shared::LeaseState::kHeld:
+            Check(index, now_us);
+            break;
+        case shared::LeaseState::kLost:
+            Release(index, 0, now_us);  // compare-and-delete: harmless if it is gone
+            break;
+        case shared::LeaseState::kAbsent:
+            pg::Call([&] { (void)shared::FreeIfIdle(shared::Leases(), index, true); });
+            break;
+        case shared::LeaseState::kAcquiring:
+        case shared::LeaseState::kReleasing:
+        case shared::LeaseState::kUnknown:
+            break;  // decided by the reply
+    }
+}
+
+void Keeper::CheckAt(int32 index, int64 when_us) {
+    Local &local = local_[static_cast<size_t>(index)];
+    if (local.check_at_us != 0 && local.check_at_us <= when_us && local.check_at_us > now_us_) {
+        return;  // an earlier look is planned already
+    }
+    local.check_at_us = when_us;
+    checks_.push({when_us, index});
+}
+
+void Keeper::CheckDue(int64 now_us) {
+    while (!checks_.empty() && checks_.top().first <= now_us) {
+        const Timer timer = checks_.top();
+        checks_.pop();
+        Local &local = local_[static_cast<size_t>(timer.second)];
+        if (local.check_at_us == timer.first) {
+            local.check_at_us = 0;
+            Check(timer.second, now_us);
+        }
+    }
+}
+
+void Keeper::Check(int32 index, int64 now_us) {
+    const View view = ViewOf(EntryAt(index));
+    switch (view.state) {
+        case shared::LeaseState::kHeld:
+            CheckHeld(index, now_us);
+            break;
+        case shared::LeaseState::kReleasing:
+            // The answer was an error, or is late. After the TTL there is nothing left to delete.
+            if (now_us > view.deadline_us + view.ttl_ms * kUsPerMs / 50 + kUsPerSecond) {
+                MarkAbsent(index, now_us);
+            } else {
+                Release(index, 0, now_us);
+            }
+            break;
+        case shared::LeaseState::kLost:
+            LookAt(index, now_us);
+            break;
+        case shared::LeaseState::kAbsent:
+        case shared::LeaseState::kAcquiring:
+        case shared::LeaseState::kUnknown:
+            break;
+    }
+}
+
+void Keeper::CheckHeld(int32 index, int64 now_us) {
+    Local &local = local_[static_cast<size_t>(index)];
+    const View view = ViewOf(EntryAt(index));
+    if (now_us >= view.deadline_us) {
+        MarkLost(index, shared::LostReason::kExpired, now_us);
+        Poke(index, now_us);
+        return;
+    }
+    if (view.interest == 0) {
+        const int64 linger_us = pg::settings::lease_linger_ms * kUsPerMs;
+        const bool others = local.contended_until_us > now_us;
+        const int64 until_us = view.idle_since_us + (others ? 0 : linger_us);
+        const bool mine = active_ != nullptr && local.session == active_->id;
+        if (!mine || now_us >= until_us || view.deadline_us - now_us < view.ttl_ms * kUsPerMs / 2) {
+            Release(index, 0, now_us);
+        } else {
+            CheckAt(index, until_us);
+        }
+        return;
+    }
+    const int64 ttl_us = view.ttl_ms * kUsPerMs;
+    const int64 renew_us = view.deadline_us - ttl_us * 2 / 3;
+    const bool too_long = view.holder_pid != 0 && now_us - view.holder_since_us >
+                                                      pg::settings::max_hold_ms * kUsPerMs;
+    if (too_long && !local.told_max_hold) {
+        local.told_max_hold = true;
+        const std::string key = KeyOf(index);
+        const char *text = key.c_str();
+        pg::Call([&] {
+            ereport(LOG, (errmsg("lock is held for too long and will not be renewed: key=%s pid=%d",
+                                 text, view.holder_pid),
+                          errhint("See inventory_lock.max_hold.")));
+        });
+    }
+    if (now_us >= renew_us && !too_long) {
+        ExtendSoon(index);
+    }
+    int64 next_us = now_us < renew_us ? renew_us : now_us + kResendUs;
+    if (pg::settings::lease_linger_ms > 0) {  // nobody tells when a lingering lease falls idle
+        next_us = std::min(next_us, now_us + pg::settings::lease_linger_ms * kUsPerMs);
+    }
+    CheckAt(index, std::min(next_us, view.deadline_us));
+}
+
+// Gives the key up. The token is never used for anything else again.
+void Keeper::Release(int32 index, int64 gap_ms, int64 now_us) {
+    shared::LeaseEntry *entry = EntryAt(index);
+    bool possible = false;
+    bool gone = false;
+    Locked(entry, [&] {
+        possible = entry->unflushed == 0 && (entry->state == shared::LeaseState::kHeld ||
+                                             entry->state == shared::LeaseState::kLost ||
+                                             entry->state == shared::LeaseState::kReleasing ||
+                                             entry->state == shared::LeaseState::kUnknown);
+        gone = possible && entry->token[0] == '\0';
+        if (possible) {
+            if (entry->state == shared::LeaseState::kHeld) {
+                entry->generation++;
+            }
+            entry->state = shared::LeaseState::kReleasing;
+        }
+    });
+    if (!possible) {
+        CheckAt(index, now_us + kUnflushedPollUs);
+        return;
+    }
+    if (gone) {
+        MarkAbsent(index, now_us);
+        return;
+    }
+    if (entry->prev[0] != '\0') {
+        SendRelease(index, entry->prev, 0, now_us);
+    }
+    SendRelease(index, entry->token, gap_ms, now_us);
+}
+
+void Keeper::SendRelease(int32 index, const std::string &token, int64 gap_ms, int64 now_us) {
+    const Local &local = local_[static_cast<size_t>(index)];
+    Session *session = SessionOf(local.session);
+    if (session == nullptr) {
+        MarkAbsent(index, now_us);
+        return;
+    }
+    redis::ReleaseKey key;
+    key.key = KeyOf(index);
+    key.token = token;
+    key.fence = ViewOf(EntryAt(index)).next_fence - 1;
+    key.gap_ms = gap_ms;
+    Operation operation;
+    operation.purpose = Purpose::kRelease;
+    operation.entries = {index};
+    operation.tokens = {token};
+    operation.command = redis::MakeRelease(key, kFenceTtlMs);
+    const bool sent =
+        session->Ready(local.lane) && Send(*session, local.lane, std::move(operation), now_us);
+    if (!sent) {
+        Locked(EntryAt(index), [&] { EntryAt(index)->state = shared::LeaseState::kUnknown; });
+    }
+}
+
+void Keeper::MarkAbsent(int32 index, int64 now_us) {
+    shared::LeaseEntry *entry = EntryAt(index);
+    Local &local = local_[static_cast<size_t>(index)];
+    journal_.Erase(index);
+    uint32 interest = 0;
+    Locked(entry, [&] {
+        entry->state = shared::LeaseState::kAbsent;
+        entry->token[0] = '\0';
+        entry->prev[0] = '\0';
+        interest = entry->interest;
+    });
+    local.session = 0;
+    local.lane = kNoLane;
+    local.extending = false;
+    local.told_max_hold = false;
+    if (interest == 0) {
+        pg::Call([&] { (void)shared::FreeIfIdle(shared::Leases(), index, true); });
+    } else {
+        Poke(index, now_us);
+    }
+}
+
+void Keeper::MarkLost(int32 index, shared::LostReason reason, int64 now_us) {
+    shared::LeaseEntry *entry = EntryAt(index);
+    uint32 interest = 0;
+    int32 pid = 0;
+    Locked(entry, [&] {
+        entry->state = shared::LeaseState::kLost;
+        entry->lost_reason = reason;
+        entry->generation++;
+        interest = entry->interest;
+        pid = entry->holder_pid;
+        if (reason != shared::LostReason::kExpired) {
+            entry->token[0] = '\0';  // it is not in Redis any more
+            entry->prev[0] = '\0';
+        }
+    });
+    if (pid != 0) {
+        static constexpr const char *kReasons[] = {"none", "expired", "deleted", "taken", "forced"};
+        const std::string key = KeyOf(index);
+        const char *text = key.c_str();
+        pg::Call([&] {
+            ereport(WARNING, (errmsg("lock was lost: key=%s pid=%d reason=%s", text, pid,
+                                     kReasons[static_cast<int>(reason)])));
+        });
+    }
+    if (interest == 0) {
+        LookAt(index, now_us);
+    }
+}
+
+void Keeper::ExtendSoon(int32 index) {
+    Local &local = local_[static_cast<size_t>(index)];
+    if (!local.extending) {
+        local.extending = true;
+        to_extend_.push_back(index);
+    }
+}
+
+// Renews all due keys, one script call per lane, a bounded number of keys in each.
+void Keeper::SendExtends(int64 now_us) {
+    constexpr size_t kBatch = 256;
+    std::map<std::pair<uint32, int>, std::vector<int32>> batches;
+    for (const int32 index : to_extend_) {
+        Local &local = local_[static_cast<size_t>(index)];
+        Session *session = SessionOf(local.session);
+        local.extending = false;
+        if (session == nullptr || ViewOf(EntryAt(index)).state != shared::LeaseState::kHeld) {
+            continue;
+        }
+        if (!session->Ready(local.lane)) {  // nothing of a Held key is outstanding that matters
+            const int lane = PickLane(*session, kNoLane, EntryAt(index)->hash);
+            if (lane == kNoLane) {
+                continue;  // OnLaneReady extends everything
+            }
+            local.lane = lane;
+        }
+        local.extending = true;
+        batches[{local.session, local.lane}].push_back(index);
+    }
+    to_extend_.clear();
+    for (const auto &batch : batches) {
+        const std::vector<int32> &indexes = batch.second;
+        for (size_t from = 0; from < indexes.size(); from += kBatch) {
+            const size_t to = std::min(from + kBatch, indexes.size());
+            Operation operation;
+            operation.purpose = Purpose::kExtend;
+            std::vector<redis::ExtendKey> keys;
+            for (size_t i = from; i < to; i++) {
+                shared::LeaseEntry *entry = EntryAt(indexes[i]);
+                const int64 ttl_ms = std::max<int64>(ViewOf(entry).ttl_ms, kUsPerMs);
+                operation.entries.push_back(indexes[i]);
+                operation.tokens.push_back(entry->token);
+                operation.ttls_ms.push_back(ttl_ms);
+                keys.push_back({KeyOf(indexes[i]), entry->token, ttl_ms});
+            }
+            operation.command = redis::MakeExtend(keys);
+            if (!Send(*SessionOf(batch.first.first), batch.first.second, std::move(operation),
+                      now_us)) {
+                for (size_t i = from; i < to; i++) {
+                    local_[static_cast<size_t>(indexes[i])].extending = false;
+                }
+            }
+        }
+    }
+}
+
+// The tenure is over. Another cluster known to wait gets its turn; a poller suspected gets a gap,
+// at most once a second; otherwise the key stays.
+Keeper::Turn_ Keeper::WhoseTurn(int32 index, int64 now_us) {
+    Local &local = local_[static_cast<size_t>(index)];
+    if (local.contended_until_us > now_us) {
+        return Turn_::kTheirs;
+    }
+    if (ForeignSeen(KeyOf(index), now_us)) {
+        return now_us - local.gap_us >= kGapEveryUs ? Turn_::kPollers : Turn_::kOurs;
+    }
+    if (now_us - local.idle_checked_us < kIdleCheckEveryUs ||
+        now_us - local.extended_us < kIdleSlackUs) {
+        return Turn_::kOurs;
+    }
+    return Turn_::kAsk;
+}
+
+// A poller touches the key; Redis then reports less idle time than we left it alone for.
+void Keeper::AskIdleTime(int32 index, int64 now_us) {
+    Local &local = local_[static_cast<size_t>(index)];
+    Session *session = SessionOf(local.session);
+    if (local.idle_asked || session == nullptr || !session->Ready(local.lane)) {
+        return;
+    }
+    Operation operation;
+    operation.purpose = Purpose::kIdleTime;
+    operation.entries = {index};
+    const std::string key = KeyOf(index);
+    local.idle_asked = SendPlain(*session, local.lane, std::move(operation),
+                                 {"OBJECT", "IDLETIME", key}, now_us);
+}
+
+void Keeper::NoteForeign(const std::string &key, int64 now_us) {
+    if (foreign_.size() >= kForeignMemory) {
+        for (auto it = foreign_.begin(); it != foreign_.end();) {
+            it = now_us - it->second > kForeignMemoryUs / 2 ? foreign_.erase(it) : std::next(it);
+        }
+        if (foreign_.size() >= kForeignMemory) {
+            foreign_.erase(foreign_.begin());
+        }
+    }
+    foreign_[key] = now_us;
+}
+
+bool Keeper::ForeignSeen(const std::string &key, int64 now_us) const {
+    const auto it = foreign_.find(key);
+    return it != foreign_.end() && now_us - it->second < kForeignMemoryUs;
+}
+
+// Redis counts a TTL on its wall clock. When that steps forward, every earlier deadline moves
+// nearer by as much.
+void Keeper::NoteRedisTime(Session &session, uint64 time_us, int64 sent_us, int64 now_us) {
+    if (time_us == 0) {
+        return;
+    }
+    // The answer was made between sent and now: the step is what even the latest moment leaves.
+    const int64 least = static_cast<int64>(time_us) - now_us;
+    const int64 most = static_cast<int64>(time_us) - sent_us;
+    if (session.clock_known && least > session.clock_offset_us + kClockStepUs) {
+        const int64 step_us = least - session.clock_offset_us;
+        pg::Call([&] {
+            ereport(LOG, (errmsg("the clock of the Redis server stepped forward by " INT64_FORMAT
+                                 " ms",
+                                 step_us / kUsPerMs)));
+        });
+        for (size_t i = 0; i < local_.size(); i++) {
+            if (local_[i].session == session.id && local_[i].extended_us < sent_us) {
+                shared::LeaseEntry *entry = EntryAt(static_cast<int32>(i));
+                Locked(entry, [&] { entry->deadline_us -= step_us; });
+                ExtendSoon(static_cast<int32>(i));
+                CheckAt(static_cast<int32>(i), now_us);
+            }
+        }
+    }
+    if (!session.clock_known || least > session.clock_offset_us ||
+        most < session.clock_offset_us) {
+        session.clock_offset_us = least;
+        session.clock_known = true;
+    }
+}
+
+}  // namespace inventory_lock::worker

@@ -1,0 +1,647 @@
+// What Redis tells the keeper: replies, wake-ups, lanes that come and go. See keeper.hpp.
+// Runs in: the worker.
+
+#include "pg/boundary.hpp"
+#include "redis/info.hpp"
+#include "worker/keeper_state.hpp"
+
+extern "C" {
+#include <utils/timestamp.h>
+}
+
+namespace inventory_lock::worker {
+
+namespace {
+
+constexpr int64 kLeastLeftUs = 10 * kUsPerMs;
+
+// Printable ASCII of at most the size of the field: foreign bytes never travel further raw.
+void CopyPrintable(char *target, size_t size, std::string_view bytes) {
+    const size_t length = std::min(bytes.size(), size - 1);
+    for (size_t i = 0; i < length; i++) {
+        target[i] = bytes[i] > ' ' && bytes[i] < 0x7F ? bytes[i] : '?';
+    }
+    target[length] = '\0';
+}
+
+}  // namespace
+
+bool Keeper::Send(Session &session, int lane, Operation operation, int64 now_us) {
+    const redis::Command command = operation.command;
+    return SendPlain(session, lane, std::move(operation), command.Argv(), now_us);
+}
+
+bool Keeper::SendPlain(Session &session, int lane, Operation operation,
+                       const std::vector<std::string_view> &argv, int64 now_us) {
+    const uint64 tag = next_tag_++;
+    operation.session = session.id;
+    operation.lane = lane;
+    operation.sent_us = now_us;
+    operations_.emplace(tag, std::move(operation));
+    if (session.node->Send(lane, tag, argv, now_us)) {
+        return true;
+    }
+    // Not sent; but the state has been changed as if: what Forget() makes of it is right for both.
+    const auto it = operations_.find(tag);
+    if (it != operations_.end()) {
+        Operation unsent = std::move(it->second);
+        operations_.erase(it);
+        Forget(unsent, now_us);
+    }
+    return false;
+}
+
+// The effect of the operation is unknown, or it never left.
+void Keeper::Forget(Operation &operation, int64 now_us) {
+    const auto request = requests_.find(operation.slot);
+    const bool mine = request != requests_.end() && request->second.number == operation.number;
+    switch (operation.purpose) {
+        case Purpose::kAcquire:
+        case Purpose::kRelease:
+            for (size_t i = 0; i < operation.entries.size(); i++) {
+                shared::LeaseEntry *entry = EntryAt(operation.entries[i]);
+                const std::string &token = operation.tokens[i];
+                Locked(entry, [&] {
+                    const bool ours = token == entry->token &&
+                                      (entry->state == shared::LeaseState::kAcquiring ||
+                                       entry->state == shared::LeaseState::kReleasing);
+                    if (ours) {
+                        entry->state = shared::LeaseState::kUnknown;
+                    }
+                });
+            }
+            break;
+        case Purpose::kExtend:
+            for (const int32 index : operation.entries) {
+                local_[static_cast<size_t>(index)].extending = false;
+            }
+            break;
+        case Purpose::kIdleTime:
+            local_[static_cast<size_t>(operation.entries[0])].idle_asked = false;
+            break;
+        case Purpose::kProbe:
+            breaker_.ProbeEnded(false, now_us);
+            break;
+        case Purpose::kRaise:
+        case Purpose::kForce:
+        case Purpose::kInspect:
+            if (mine) {
+                request->second.in_flight = false;
+                Answer(request->second, shared::Outcome::kUnavailable);
+            }
+            return;
+        case Purpose::kTime:
+        case Purpose::kInfo:
+        case Purpose::kOrphan:
+        case Purpose::kKill:
+            return;
+    }
+    if (mine) {
+        request->second.in_flight = false;
+        WaitUntil(request->second, now_us + kLeastLeftUs);
+    }
+}
+
+void Keeper::OnLaneReady(Session &session, int lane) {
+    const int64 now_us = now_us_;
+    if (session.told_down) {
+        session.told_down = false;
+        const char *endpoint = session.endpoint.c_str();
+        pg::Call([&] { ereport(LOG, (errmsg("connected to Redis at %s again", endpoint))); });
+    }
+    Operation time;
+    time.purpose = Purpose::kTime;
+    SendPlain(session, lane, std::move(time), {"TIME"}, now_us);
+    if (lane == 0) {
+        Operation info;
+        info.purpose = Purpose::kInfo;
+        SendPlain(session, lane, std::move(info), {"INFO", "memory"}, now_us);
+    }
+    FreeOrphans(session, lane, now_us);
+
+    // What an earlier worker left open: settled once every lane's barrier has passed.
+    bool all_ready = true;
+    for (int other = 0; other < session.node->lanes(); other++) {
+        all_ready = all_ready && session.Ready(other);
+    }
+    if (all_ready && !session.took_over) {
+        session.took_over = true;
+        for (const int32 index : takeover_) {
+            Local &local = local_[static_cast<size_t>(index)];
+            local.session = session.id;
+            local.lane = PickLane(session, kNoLane, EntryAt(index)->hash);
+            const View view = ViewOf(EntryAt(index));
+            if (view.state == shared::LeaseState::kUnknown) {
+                Release(index, 0, now_us);
+            } else if (view.state == shared::LeaseState::kHeld) {
+                ExtendSoon(index);
+                CheckAt(index, now_us);
+            }
+        }
+        takeover_.clear();
+    }
+    // Unacknowledged releases first, then the leases are verified, then whoever waits.
+    for (size_t i = 0; i < local_.size(); i++) {
+        if (local_[i].session != session.id || local_[i].lane != lane) {
+            continue;
+        }
+        const auto index = static_cast<int32>(i);
+        const View view = ViewOf(EntryAt(index));
+        if (view.state == shared::LeaseState::kUnknown) {
+            Release(index, 0, now_us);
+        } else if (view.state == shared::LeaseState::kHeld) {
+            ExtendSoon(index);
+        }
+    }
+    breaker_.ProbeSoon(now_us);
+    for (auto &item : requests_) {
+        if (!item.second.in_flight && !item.second.blocked) {
+            WaitUntil(item.second, now_us);
+        }
+    }
+    Report(session);
+}
+
+void Keeper::OnLaneDown(Session &session, int lane, const redis::Trouble &trouble) {
+    const int64 now_us = now_us_;
+    std::vector<uint64> tags;
+    for (const auto &item : operations_) {
+        if (item.second.session == session.id && item.second.lane == lane) {
+            tags.push_back(item.first);
+        }
+    }
+    for (const uint64 tag : tags) {
+        const auto it = operations_.find(tag);
+        Operation operation = std::move(it->second);
+        operations_.erase(it);
+        Forget(operation, now_us);
+    }
+    if (trouble.kind != redis::TroubleKind::kNone && &session == active_) {
+        if (!session.told_down) {
+            session.told_down = true;
+            const char *endpoint = session.endpoint.c_str();
+            const char *text = trouble.text.c_str();
+            const char *hint = redis::TroubleHint(trouble.kind);
+            pg::Call([&] {
+                ereport(LOG, (errmsg("connection to Redis at %s failed: %s", endpoint, text),
+                              hint[0] != '\0' ? errhint("%s", hint) : 0));
+            });
+        }
+        Trouble(trouble, now_us);
+    }
+    Report(session);
+}
+
+// Counts a failure; opens the breaker when there were enough.
+void Keeper::Trouble(const redis::Trouble &trouble, int64 now_us) {
+    const auto kind = static_cast<int>(trouble.kind);
+    shared::Count(static_cast<shared::Total>(static_cast<int>(shared::Total::kErrorsFirst) + kind));
+    if (breaker_.Failed(trouble, now_us)) {
+        const char *text = trouble.text.c_str();
+        const char *hint = redis::TroubleHint(trouble.kind);
+        pg::Call([&] {
+            ereport(LOG, (errmsg("Redis does not answer; new locks go without it: %s", text),
+                          hint[0] != '\0' ? errhint("%s", hint) : 0));
+        });
+        FailAll(now_us);
+    }
+}
+
+void Keeper::OnReply(Session &session, int lane, uint64 tag, redis::ReplyView reply) {
+    const auto it = operations_.find(tag);
+    if (it == operations_.end()) {
+        return;
+    }
+    Operation operation = std::move(it->second);
+    operations_.erase(it);
+    const int64 now_us = now_us_;
+    const auto again_by_text = [&](bool no_script) {
+        if (!no_script || operation.command.by_text) {
+            return false;
+        }
+        operation.command = operation.command.WithText();
+        Send(session, lane, std::move(operation), now_us);
+        return true;
+    };
+    switch (operation.purpose) {
+        case Purpose::kAcquire: {
+            const redis::AcquireAnswer answer =
+                redis::ParseAcquire(reply, operation.entries.size());
+            if (!again_by_text(answer.no_script)) {
+                NoteRedisTime(session, answer.time_us, operation.sent_us, now_us);
+                OnAcquired(operation, answer, now_us);
+            }
+            break;
+        }
+        case Purpose::kExtend: {
+            const redis::ExtendAnswer answer = redis::ParseExtend(reply, operation.entries.size());
+            if (!again_by_text(answer.no_script)) {
+                NoteRedisTime(session, answer.time_us, operation.sent_us, now_us);
+                OnExtended(operation, answer, now_us);
+            }
+            break;
+        }
+        case Purpose::kRelease: {
+            const redis::ReleaseAnswer answer = redis::ParseRelease(reply);
+            if (!again_by_text(answer.no_script)) {
+                OnReleased(operation, answer, now_us);
+            }
+            break;
+        }
+        case Purpose::kRaise: {
+            const redis::RaiseAnswer answer = redis::ParseRaise(reply);
+            if (again_by_text(answer.no_script)) {
+                break;
+            }
+            const auto request = requests_.find(operation.slot);
+            if (request != requests_.end() && request->second.number == operation.number) {
+                Answer(request->second,
+                       !answer.ok     ? shared::Outcome::kUnavailable
+                       : answer.ours  ? shared::Outcome::kGranted
+                                      : shared::Outcome::kLost,
+                       0, answer.fence);
+            }
+            if (answer.ok && !answer.ours) {
+                MarkLost(operation.entries[0], shared::LostReason::kTaken, now_us);
+            }
+            break;
+        }
+        case Purpose::kTime:
+            NoteRedisTime(session,
+                          static_cast<uint64>(reply[0].Integer().value_or(0)) * 1000000 +
+                              static_cast<uint64>(reply[1].Integer().value_or(0)),
+                          operation.sent_us, now_us);
+            break;
+        case Purpose::kInfo: {
+            const std::string policy = redis::MaxmemoryPolicy(reply.Text());
+            shared::Worker *worker = &shared::Get()->worker;
+            char text[sizeof(worker->eviction_policy)];
+            CopyPrintable(text, sizeof(text), policy);
+            bool changed = false;
+            SpinLockAcquire(&worker->mutex);
+            changed = strcmp(worker->eviction_policy, text) != 0;
+            memcpy(worker->eviction_policy, text, sizeof(text));
+            SpinLockRelease(&worker->mutex);
+            if (changed && !policy.empty() && policy != "noeviction") {
+                pg::Call([&] {
+                    ereport(WARNING,
+                            (errmsg("Redis may evict locks: its maxmemory-policy is \"%s\"", text),
+                             errhint("Set maxmemory-policy to noeviction.")));
+                });
+            }
+            break;
+        }
+        case Purpose::kProbe:
+            OnProbed(reply, now_us);
+            break;
+        case Purpose::kIdleTime:
+        case Purpose::kForce:
+        case Purpose::kInspect:
+            OnSimple(operation, reply, now_us);
+            break;
+        case Purpose::kOrphan:
+            if (const redis::ReleaseAnswer answer = redis::ParseRelease(reply);
+                !again_by_text(answer.no_script) && answer.ok &&
+                answer.found == redis::Ownership::kOurs) {
+                shared::Count(shared::Total::kOrphansFreed);
+            }
+            break;
+        case Purpose::kKill:
+            break;
+    }
+}
+
+void Keeper::OnAcquired(Operation &operation, const redis::AcquireAnswer &answer, int64 now_us) {
+    const auto request = requests_.find(operation.slot);
+    const bool wanted = request != requests_.end() &&
+                        request->second.number == operation.number && Alive(request->second);
+    if (request != requests_.end() && request->second.number == operation.number) {
+        request->second.in_flight = false;
+        request->second.blocked = false;
+    }
+    if (answer.result == redis::AcquireResult::kTaken ||
+        answer.result == redis::AcquireResult::kLate) {
+        breaker_.Succeeded();
+        OnTaken(operation, answer, now_us);
+        return;
+    }
+    if (answer.result == redis::AcquireResult::kTrouble) {
+        // An error need not mean that nothing was done: what may be there is released.
+        for (size_t i = 0; i < operation.entries.size(); i++) {
+            shared::LeaseEntry *entry = EntryAt(operation.entries[i]);
+            if (entry->state == shared::LeaseState::kAcquiring &&
+                operation.tokens[i] == entry->token) {
+                Locked(entry, [&] { entry->state = shared::LeaseState::kUnknown; });
+                Release(operation.entries[i], 0, now_us);
+            }
+        }
+        if (wanted) {
+            Answer(request->second, shared::Outcome::kUnavailable);
+        }
+        Trouble(answer.trouble, now_us);
+        return;
+    }
+    breaker_.Succeeded();
+    bool enough = true;
+    for (size_t i = 0; i < operation.entries.size(); i++) {
+        const int32 index = operation.entries[i];
+        shared::LeaseEntry *entry = EntryAt(index);
+        Local &local = local_[static_cast<size_t>(index)];
+        const int64 ttl_ms = operation.ttls_ms[i];
+        const int64 deadline_us =
+            operation.sent_us + ttl_ms * kUsPerMs - ttl_ms * 10 - 2 * kUsPerMs;
+        const int64 margin_us =
+            std::max<int64>(ttl_ms / 10, pg::settings::commit_margin_ms) * kUsPerMs;
+        const bool linger = pg::settings::lease_linger_ms > 0 && !ForeignSeen(KeyOf(index), now_us);
+        uint32 interest = 0;
+        bool mine = false;
+        Locked(entry, [&] {
+            mine = entry->state == shared::LeaseState::kAcquiring &&
+                   operation.tokens[i] == entry->token;
+            if (mine) {
+                entry->state = shared::LeaseState::kHeld;
+                entry->lost_reason = shared::LostReason::kNone;
+                entry->prev[0] = '\0';
+                entry->generation++;
+                entry->next_fence = std::max(entry->next_fence, answer.fences[i]);
+                entry->deadline_us = deadline_us;
+                entry->tenure_start_us = now_us;
+                entry->may_linger = linger;
+                entry->blocker.token[0] = '\0';
+            }
+            interest = entry->interest;
+        });
+        if (!mine) {
+            continue;
+        }
+        local.extended_us = operation.sent_us;
+        local.contended_until_us = 0;
+        if (interest == 0 || deadline_us - now_us < margin_us) {
+            enough = enough && interest == 0;
+            Release(index, 0, now_us);
+        } else {
+            CheckAt(index, linger ? now_us + pg::settings::lease_linger_ms * kUsPerMs
+                                  : operation.sent_us + ttl_ms * kUsPerMs / 3);
+        }
+        if (local.dirty) {
+            local.dirty = false;
+            ExtendSoon(index);
+        }
+    }
+    if (wanted) {
+        if (enough) {
+            Start(request->second, now_us);  // every key is Held now: answers
+        } else {
+            WaitUntil(request->second, now_us + kLeastLeftUs);
+        }
+    }
+}
+
+void Keeper::OnTaken(Operation &operation, const redis::AcquireAnswer &answer, int64 now_us) {
+    const auto found = requests_.find(operation.slot);
+    Request *request = found != requests_.end() && found->second.number == operation.number
+                           ? &found->second
+                           : nullptr;
+    bool dirty = answer.result == redis::AcquireResult::kLate;
+    for (size_t i = 0; i < operation.entries.size(); i++) {
+        const int32 index = operation.entries[i];
+        shared::LeaseEntry *entry = EntryAt(index);
+        if (entry->state == shared::LeaseState::kAcquiring && operation.tokens[i] == entry->token) {
+            Local &local = local_[static_cast<size_t>(index)];
+            dirty = dirty || local.dirty;
+            const int32 waiter = local.waiter;
+            local.waiter = -1;  // MarkAbsent would start it again at once
+            MarkAbsent(index, now_us);
+            local_[static_cast<size_t>(index)].waiter = waiter;
+        }
+    }
+    const size_t blocked = std::min(answer.blocked_index, operation.entries.size() - 1);
+    const int32 index = operation.entries[blocked];
+    if (answer.result == redis::AcquireResult::kTaken) {
+        shared::LeaseEntry *entry = EntryAt(index);
+        shared::Blocker blocker;
+        CopyPrintable(blocker.token, sizeof(blocker.token), answer.blocker);
+        blocker.until_us = answer.blocker_pttl_ms > 0
+                               ? now_us + answer.blocker_pttl_ms * kUsPerMs
+                               : answer.blocker_pttl_ms == 0 ? now_us : -1;
+        Locked(entry, [&] { entry->blocker = blocker; });
+        if (answer.blocker_kind == redis::BlockerKind::kForeign ||
+            answer.blocker_kind == redis::BlockerKind::kOtherType) {
+            NoteForeign(KeyOf(index), now_us);
+        }
+    }
+    if (request == nullptr || !Alive(*request)) {
+        if (request != nullptr) {
+            Answer(*request, shared::Outcome::kNone);
+        }
+        return;
+    }
+    if (request->no_wait && answer.result == redis::AcquireResult::kTaken) {
+        Answer(*request, shared::Outcome::kBusy, static_cast<uint32>(index));
+        return;
+    }
+    // Nothing is held while waiting: what the cluster had of this request goes to others.
+    for (const int32 other : request->entries) {
+        if (request->entries.size() > 1 &&
+            ViewOf(EntryAt(other)).state == shared::LeaseState::kHeld) {
+            Release(other, 0, now_us);
+        }
+    }
+    request->blocked = true;
+    if (dirty) {
+        WaitUntil(*request, now_us);
+        return;
+    }
+    int64 retry_us = now_us + JitteredRetryUs();
+    if (answer.blocker_pttl_ms >= 0 &&
+        now_us + (answer.blocker_pttl_ms + 1) * kUsPerMs < retry_us) {
+        retry_us = now_us + (answer.blocker_pttl_ms + 1) * kUsPerMs;
+        shared::Count(shared::Total::kWokenByTimer);
+    }
+    WaitUntil(*request, retry_us);
+}
+
+void Keeper::OnExtended(Operation &operation, const redis::ExtendAnswer &answer, int64 now_us) {
+    for (const int32 index : operation.entries) {
+        local_[static_cast<size_t>(index)].extending = false;
+    }
+    if (!answer.ok) {
+        Trouble(answer.trouble, now_us);
+        return;  // tried again at the next check, until the deadline
+    }
+    breaker_.Succeeded();
+    for (size_t i = 0; i < operation.entries.size(); i++) {
+        const int32 index = operation.entries[i];
+        shared::LeaseEntry *entry = EntryAt(index);
+        const int64 ttl_ms = operation.ttls_ms[i];
+        bool mine = false;
+        Locked(entry, [&] {
+            mine = entry->state == shared::LeaseState::kHeld && operation.tokens[i] == entry->token;
+            if (mine && answer.keys[i] == redis::Ownership::kOurs) {
+                entry->deadline_us = std::max(
+                    entry->deadline_us,
+                    operation.sent_us + ttl_ms * kUsPerMs - ttl_ms * 10 - 2 * kUsPerMs);
+            }
+        });
+        if (!mine) {
+            continue;
+        }
+        if (answer.keys[i] == redis::Ownership::kOurs) {
+            shared::Count(shared::Total::kRenewals);
+            local_[static_cast<size_t>(index)].extended_us = operation.sent_us;
+            CheckAt(index, operation.sent_us + ttl_ms * kUsPerMs / 3);
+        } else {
+            MarkLost(index,
+                     answer.keys[i] == redis::Ownership::kAbsent ? shared::LostReason::kDeleted
+                                                                 : shared::LostReason::kTaken,
+                     now_us);
+        }
+        Poke(index, now_us);
+    }
+}
+
+void Keeper::OnReleased(Operation &operation, const redis::ReleaseAnswer &answer, int64 now_us) {
+    const int32 index = operation.entries[0];
+    shared::LeaseEntry *entry = EntryAt(index);
+    if (!answer.ok) {
+        Trouble(answer.trouble, now_us);
+        CheckAt(index, now_us + 500 * kUsPerMs);
+        return;
+    }
+    breaker_.Succeeded();
+    if (answer.found == redis::Ownership::kOurs) {
+        shared::Count(shared::Total::kReleases);
+    }
+    bool done = false;
+    Locked(entry, [&] {
+        if (operation.tokens[0] == entry->prev) {
+            entry->prev[0] = '\0';
+        }
+        done = entry->state == shared::LeaseState::kReleasing &&
+               operation.tokens[0] == entry->token;
+    });
+    if (done) {
+        MarkAbsent(index, now_us);
+    }
+}
+
+void Keeper::OnSimple(Operation &operation, redis::ReplyView reply, int64 now_us) {
+    const int32 index = operation.entries[0];
+    Local &local = local_[static_cast<size_t>(index)];
+    if (operation.purpose == Purpose::kIdleTime) {
+        local.idle_asked = false;
+        local.idle_checked_us = now_us;
+        const int64 alone_us = operation.sent_us - local.extended_us;
+        const std::optional<int64_t> idle_s = reply.Integer();
+        // No answer to the question (another eviction policy) counts as suspicion.
+        if (!reply.IsNil() && (!idle_s || *idle_s * 1000000 + 1500 * kUsPerMs < alone_us)) {
+            NoteForeign(KeyOf(index), now_us);
+        }
+        Poke(index, now_us);
+        return;
+    }
+    const auto request = requests_.find(operation.slot);
+    if (request == requests_.end() || request->second.number != operation.number) {
+        return;
+    }
+    if (reply.IsError() &&
+        redis::ClassifyErrorReply(reply.Text()) != redis::TroubleKind::kOther) {
+        Answer(request->second, shared::Outcome::kUnavailable);
+        return;
+    }
+    if (operation.purpose == Purpose::kForce) {
+        const bool deleted = reply.Integer().value_or(0) > 0;
+        if (ViewOf(EntryAt(index)).state == shared::LeaseState::kHeld) {
+            MarkLost(index, shared::LostReason::kForced, now_us);
+        }
+        Answer(request->second, deleted ? shared::Outcome::kGranted : shared::Outcome::kAbsent);
+        return;
+    }
+    if (!reply.IsNil()) {
+        shared::LeaseEntry *entry = EntryAt(index);
+        shared::Blocker blocker;
+        CopyPrintable(blocker.token, sizeof(blocker.token),
+                      reply.IsError() ? std::string_view("(not a string)") : reply.Text());
+        blocker.until_us = 0;
+        Locked(entry, [&] { entry->blocker = blocker; });
+    }
+    Answer(request->second, reply.IsNil() ? shared::Outcome::kAbsent : shared::Outcome::kBusy);
+}
+
+void Keeper::OnProbed(redis::ReplyView reply, int64 now_us) {
+    const bool good = !reply.IsError();
+    if (!good) {
+        const redis::TroubleKind kind = redis::ClassifyErrorReply(reply.Text());
+        shared::Count(static_cast<shared::Total>(
+            static_cast<int>(shared::Total::kErrorsFirst) + static_cast<int>(kind)));
+    }
+    if (breaker_.ProbeEnded(good, now_us)) {
+        pg::Call([] { ereport(LOG, (errmsg("Redis answers again; new locks use it"))); });
+    }
+}
+
+void Keeper::OnInvalidated(std::string_view key) {
+    const int32 index = FindKey(key);
+    if (index < 0) {
+        return;
+    }
+    Local &local = local_[static_cast<size_t>(index)];
+    const shared::LeaseState state = ViewOf(EntryAt(index)).state;
+    if (state == shared::LeaseState::kHeld) {
+        ExtendSoon(index);  // a hint; the key itself decides
+    } else if (state == shared::LeaseState::kAcquiring) {
+        local.dirty = true;
+    } else {
+        const auto request = requests_.find(local.waiter);
+        if (request != requests_.end() && request->second.blocked) {
+            shared::Count(shared::Total::kWokenByTracking);
+        }
+        Poke(index, now_us_);
+    }
+}
+
+void Keeper::OnAllInvalidated(Session &session) {
+    for (size_t i = 0; i < local_.size(); i++) {
+        if (local_[i].session == session.id) {
+            const shared::LeaseState state = ViewOf(EntryAt(static_cast<int32>(i))).state;
+            if (state == shared::LeaseState::kHeld) {
+                ExtendSoon(static_cast<int32>(i));
+            } else if (state == shared::LeaseState::kAcquiring) {
+                local_[i].dirty = true;
+            }
+        }
+    }
+    for (auto &item : requests_) {
+        if (!item.second.in_flight) {
+            WaitUntil(item.second, now_us_);
+        }
+    }
+}
+
+// Another cluster asked in vain for a key of ours.
+void Keeper::OnRecall(std::string_view key) {
+    const int32 index = FindKey(key);
+    if (index < 0) {
+        return;
+    }
+    local_[static_cast<size_t>(index)].contended_until_us = now_us_ + 2 * RetryUs();
+    const View view = ViewOf(EntryAt(index));
+    if (view.state == shared::LeaseState::kHeld && view.interest == 0) {
+        Release(index, 0, now_us_);
+    }
+}
+
+void Keeper::FreeOrphans(Session &session, int lane, int64 now_us) {
+    for (const Orphan &orphan : orphans_) {
+        redis::ReleaseKey key;
+        key.key = orphan.key;
+        key.token = orphan.token;
+        Operation operation;
+        operation.purpose = Purpose::kOrphan;
+        operation.command = redis::MakeRelease(key, kFenceTtlMs);
+        Send(session, lane, std::move(operation), now_us);
+    }
+    orphans_.clear();
+}
+
+}  // namespace inventory_lock::worker

@@ -1,0 +1,392 @@
+// The keeper's requests: taken from slots, started, made to wait, answered. See keeper.hpp.
+// Runs in: the worker.
+
+#include "pg/boundary.hpp"
+#include "worker/keeper_state.hpp"
+
+namespace inventory_lock::worker {
+
+namespace {
+
+constexpr int64 kSoonUs = 10 * kUsPerMs;  // behind an event that should come first
+
+}  // namespace
+
+void Keeper::TakeWork(int64 now_us) {
+    shared::LeaseTable *table = shared::Leases();
+    for (uint32 next = shared::TakeAll(&table->work); next != 0;) {
+        const auto index = static_cast<int32>(next - 1);
+        shared::LeaseEntry *entry = EntryAt(index);
+        next = entry->work.next;
+        pg_atomic_exchange_u32(&entry->work.queued, 0);  // before the state is read
+        LookAt(index, now_us);
+    }
+    shared::SlotArray *slots = shared::Slots();
+    std::vector<int32> filled;
+    for (uint32 next = shared::TakeAll(&slots->filled); next != 0;) {
+        const auto index = static_cast<int32>(next - 1);
+        shared::Slot *slot = shared::SlotAt(slots, index);
+        next = slot->work.next;
+        pg_atomic_exchange_u32(&slot->work.queued, 0);
+        filled.push_back(index);
+    }
+    for (auto it = filled.rbegin(); it != filled.rend(); ++it) {  // oldest first
+        TakeSlot(*it, now_us);
+    }
+}
+
+void Keeper::TakeSlot(int32 index, int64 now_us) {
+    shared::Slot *slot = shared::SlotAt(shared::Slots(), index);
+    const uint64 word = pg_atomic_read_u64(&slot->word);
+    const shared::SlotState state = shared::StateOf(word);
+    if (state == shared::SlotState::kFilled) {
+        if (!shared::Advance(slot, shared::RequestOf(word), state, shared::SlotState::kTaken)) {
+            return;  // abandoned just now
+        }
+    } else if (state != shared::SlotState::kTaken) {
+        return;
+    }
+    pg_read_barrier();
+    Request request;
+    request.slot = index;
+    request.number = shared::RequestOf(word);
+    request.operation = slot->operation;
+    request.no_wait = slot->no_wait;
+    request.raise_above = slot->raise_above;
+    request.taken_us = now_us;
+    request.reachable_us = now_us;
+    const uint32 count = std::min(slot->count, shared::kMaxKeysPerRequest);
+    for (uint32 i = 0; i < count; i++) {
+        const uint32 entry = slot->entries[i];
+        if (entry < local_.size()) {
+            request.entries.push_back(static_cast<int32>(entry));
+        }
+    }
+    if (!Alive(request) || request.entries.empty()) {
+        return;
+    }
+    requests_[index] = std::move(request);
+    Request &taken = requests_[index];
+    for (const int32 entry : taken.entries) {
+        local_[static_cast<size_t>(entry)].waiter = index;
+    }
+    Start(taken, now_us);
+}
+
+bool Keeper::Alive(const Request &request) const {
+    shared::Slot *slot = shared::SlotAt(shared::Slots(), request.slot);
+    return pg_atomic_read_u64(&slot->word) ==
+           shared::MakeWord(request.number, shared::SlotState::kTaken);
+}
+
+// Ends the request, answered or dropped. The reference is invalid afterwards.
+void Keeper::Answer(Request &request, shared::Outcome outcome, uint32 blocked, uint64 fence) {
+    shared::Slot *slot = shared::SlotAt(shared::Slots(), request.slot);
+    const int32 index = request.slot;
+    if (Alive(request)) {
+        slot->outcome = outcome;
+        slot->blocked_entry = blocked;
+        slot->fence = fence;
+        pg_write_barrier();
+        if (shared::Advance(slot, request.number, shared::SlotState::kTaken,
+                            shared::SlotState::kAnswered)) {
+            shared::WakeProcess(index);
+        }
+    }
+    for (const int32 entry : request.entries) {
+        Local &local = local_[static_cast<size_t>(entry)];
+        if (local.waiter == index) {
+            local.waiter = -1;
+        }
+    }
+    requests_.erase(index);
+}
+
+void Keeper::WaitUntil(Request &request, int64 when_us) {
+    request.retry_at_us = when_us;
+    retries_.push({when_us, request.slot});
+}
+
+void Keeper::RetryDue(int64 now_us) {
+    while (!retries_.empty() && retries_.top().first <= now_us) {
+        const Timer timer = retries_.top();
+        retries_.pop();
+        const auto it = requests_.find(timer.second);
+        if (it == requests_.end() || it->second.retry_at_us != timer.first) {
+            continue;
+        }
+        if (it->second.blocked) {
+            shared::Count(shared::Total::kWokenByPoll);
+        }
+        Start(it->second, now_us);
+    }
+}
+
+// Something about the entry changed: whoever waits for it tries again.
+void Keeper::Poke(int32 index, int64 now_us) {
+    const int32 waiter = local_[static_cast<size_t>(index)].waiter;
+    if (waiter < 0) {
+        return;
+    }
+    const auto it = requests_.find(waiter);
+    if (it != requests_.end() && !it->second.in_flight) {
+        Start(it->second, now_us);
+    }
+}
+
+void Keeper::FailAll(int64) {
+    std::vector<int32> slots;
+    for (const auto &item : requests_) {
+        slots.push_back(item.first);
+    }
+    for (const int32 slot : slots) {
+        Answer(requests_[slot], shared::Outcome::kUnavailable);
+    }
+}
+
+// Brings a request as far as it goes now.
+void Keeper::Start(Request &request, int64 now_us) {
+    request.retry_at_us = 0;
+    if (!Alive(request)) {
+        Answer(request, shared::Outcome::kNone);
+        return;
+    }
+    if (request.in_flight) {
+        return;
+    }
+    if (request.operation == shared::Operation::kRenew ||
+        request.operation == shared::Operation::kRaise) {
+        StartSimple(request, now_us);  // about a lease that we have: the breaker has no say
+        return;
+    }
+    if (active_ == nullptr || !breaker_.closed()) {
+        Answer(request, shared::Outcome::kUnavailable);
+        return;
+    }
+    if (active_->AnyReady()) {
+        request.reachable_us = now_us;
+    } else if (now_us - request.reachable_us >= PatienceUs()) {
+        Answer(request, shared::Outcome::kUnavailable);
+        return;
+    }
+    if (request.operation != shared::Operation::kAcquire) {
+        StartSimple(request, now_us);
+        return;
+    }
+    std::vector<int32> need;
+    bool wait = false;
+    int64 wait_us = now_us + kSoonUs;
+    for (const int32 index : request.entries) {
+        const Local &local = local_[static_cast<size_t>(index)];
+        if (local.stand_back_until_us > now_us) {
+            wait = true;
+            wait_us = std::max(wait_us, local.stand_back_until_us);
+            continue;
+        }
+        switch (Prepare(index, now_us)) {
+            case Step::kHave:
+                break;
+            case Step::kNeed:
+                need.push_back(index);
+                break;
+            case Step::kWait:
+                wait = true;
+                break;
+        }
+    }
+    if (wait) {
+        WaitUntil(request, std::min(wait_us, request.reachable_us + PatienceUs()));
+    } else if (need.empty()) {
+        Answer(request, shared::Outcome::kGranted);
+    } else {
+        SendAcquire(request, need, now_us);
+    }
+}
+
+// What has to happen to one entry before the request can have it.
+Keeper::Step Keeper::Prepare(int32 index, int64 now_us) {
+    Local &local = local_[static_cast<size_t>(index)];
+    const View view = ViewOf(EntryAt(index));
+    const bool here = local.session == active_->id;
+    switch (view.state) {
+        case shared::LeaseState::kAbsent:
+            return Step::kNeed;
+        case shared::LeaseState::kLost:
+            return Step::kNeed;
+        case shared::LeaseState::kAcquiring:
+        case shared::LeaseState::kUnknown:
+            return Step::kWait;
+        case shared::LeaseState::kReleasing:
+            return here && active_->Ready(local.lane) ? Step::kNeed : Step::kWait;
+        case shared::LeaseState::kHeld:
+            break;
+    }
+    if (now_us >= view.deadline_us) {
+        MarkLost(index, shared::LostReason::kExpired, now_us);
+        return Step::kNeed;
+    }
+    if (!here) {  // on a server that is no longer the configured one: move
+        if (view.unflushed == 0) {
+            Release(index, 0, now_us);
+        }
+        return Step::kWait;
+    }
+    const int64 margin_us =
+        std::max<int64>(view.ttl_ms / 10, pg::settings::commit_margin_ms) * kUsPerMs;
+    if (view.deadline_us - now_us < margin_us) {
+        ExtendSoon(index);
+        return Step::kWait;
+    }
+    if (now_us - view.tenure_start_us <= pg::settings::max_tenure_ms * kUsPerMs) {
+        return Step::kHave;
+    }
+    const Turn_ turn = WhoseTurn(index, now_us);
+    if (turn == Turn_::kOurs) {
+        Locked(EntryAt(index), [&] { EntryAt(index)->tenure_start_us = now_us; });
+        return Step::kHave;
+    }
+    if (turn == Turn_::kAsk) {
+        AskIdleTime(index, now_us);
+        return Step::kWait;
+    }
+    if (view.unflushed > 0) {
+        return Step::kWait;
+    }
+    shared::Count(shared::Total::kYields);
+    if (turn == Turn_::kPollers) {
+        local.gap_us = now_us;
+        Release(index, RetryUs() * 11 / 10 / kUsPerMs, now_us);
+    } else {
+        local.stand_back_until_us = now_us + kStandBackUs;
+        local.contended_until_us = 0;
+        Release(index, 0, now_us);
+    }
+    return Step::kWait;
+}
+
+void Keeper::SendAcquire(Request &request, const std::vector<int32> &entries, int64 now_us) {
+    // A key whose release is not acknowledged must follow it on its lane; two such lanes cannot
+    // both be followed, so the acknowledgements are awaited.
+    int wanted = kNoLane;
+    for (const int32 index : entries) {
+        const Local &local = local_[static_cast<size_t>(index)];
+        if (ViewOf(EntryAt(index)).state == shared::LeaseState::kReleasing) {
+            if (wanted != kNoLane && wanted != local.lane) {
+                WaitUntil(request, now_us + kSoonUs);
+                return;
+            }
+            wanted = local.lane;
+        }
+    }
+    const int lane = PickLane(*active_, wanted, EntryAt(entries.front())->hash);
+    if (lane == kNoLane) {
+        WaitUntil(request, std::min(now_us + kSoonUs * 5, request.reachable_us + PatienceUs()));
+        return;
+    }
+    Operation operation;
+    operation.purpose = Purpose::kAcquire;
+    operation.entries = entries;
+    operation.slot = request.slot;
+    operation.number = request.number;
+    std::vector<redis::AcquireKey> keys;
+    for (const int32 index : entries) {
+        shared::LeaseEntry *entry = EntryAt(index);
+        Local &local = local_[static_cast<size_t>(index)];
+        redis::AcquireKey key;
+        key.key = KeyOf(index);
+        key.token = NewToken();
+        Locked(entry, [&] {
+            if (entry->state == shared::LeaseState::kAbsent) {
+                entry->prev[0] = '\0';
+            } else {  // Releasing or Lost: the old token may still be in Redis
+                memcpy(entry->prev, entry->token, sizeof(entry->prev));
+            }
+            CopyToken(entry->token, key.token);
+            entry->state = shared::LeaseState::kAcquiring;
+            key.ttl_ms = entry->ttl_ms;
+            key.floor = entry->next_fence - 1;
+        });
+        key.prev = entry->prev;
+        key.ttl_ms = key.ttl_ms > 0 ? key.ttl_ms : pg::settings::inventory_ttl_ms;
+        journal_.Write(index, key.key, key.token, key.prev);
+        local.session = active_->id;
+        local.lane = lane;
+        local.dirty = false;
+        operation.tokens.push_back(key.token);
+        operation.ttls_ms.push_back(key.ttl_ms);
+        keys.push_back(std::move(key));
+    }
+    redis::AcquireOptions options;
+    options.fence_ttl_ms = kFenceTtlMs;
+    if (!active_->node->status(lane).barrier && active_->clock_known) {
+        options.not_after_us = static_cast<uint64>(
+            now_us + active_->clock_offset_us +
+            pg::settings::redis_command_timeout_ms * kUsPerMs);
+    }
+    operation.command = redis::MakeAcquire(keys, options);
+    request.in_flight = true;
+    if (!Send(*active_, lane, std::move(operation), now_us)) {
+        request.in_flight = false;  // the lane has just died: OnLaneDown made the keys Unknown
+        WaitUntil(request, now_us + kSoonUs);
+    }
+}
+
+// Renewals on demand, fences to raise, and what administrators ask.
+void Keeper::StartSimple(Request &request, int64 now_us) {
+    const int32 index = request.entries.front();
+    const Local &local = local_[static_cast<size_t>(index)];
+    const View view = ViewOf(EntryAt(index));
+    const bool held = view.state == shared::LeaseState::kHeld && now_us < view.deadline_us;
+    if (request.operation == shared::Operation::kRenew ||
+        request.operation == shared::Operation::kRaise) {
+        if (!held) {
+            Answer(request, shared::Outcome::kLost);
+            return;
+        }
+        if (now_us - request.taken_us >= PatienceUs()) {
+            Answer(request, shared::Outcome::kUnavailable);
+            return;
+        }
+    }
+    Operation operation;
+    operation.slot = request.slot;
+    operation.number = request.number;
+    operation.entries = {index};
+    const std::string key = KeyOf(index);
+    if (request.operation == shared::Operation::kRenew) {
+        if (local.extended_us >= request.taken_us) {
+            Answer(request, shared::Outcome::kGranted);
+            return;
+        }
+        ExtendSoon(index);
+        WaitUntil(request, now_us + kSoonUs);
+        return;
+    }
+    if (request.operation == shared::Operation::kRaise) {
+        Session *session = SessionOf(local.session);
+        if (session == nullptr || !session->Ready(local.lane)) {
+            WaitUntil(request, now_us + kSoonUs);
+            return;
+        }
+        operation.purpose = Purpose::kRaise;
+        operation.tokens.push_back(EntryAt(index)->token);
+        operation.command = redis::MakeRaise(key, EntryAt(index)->token, request.raise_above,
+                                             kFenceTtlMs);
+        request.in_flight = Send(*session, local.lane, std::move(operation), now_us);
+    } else {
+        const int lane = PickLane(*active_, kNoLane, EntryAt(index)->hash);
+        if (lane == kNoLane) {
+            WaitUntil(request, now_us + kSoonUs);
+            return;
+        }
+        const bool force = request.operation == shared::Operation::kForce;
+        operation.purpose = force ? Purpose::kForce : Purpose::kInspect;
+        std::vector<std::string_view> argv = {force ? "DEL" : "GET", key};
+        request.in_flight = SendPlain(*active_, lane, std::move(operation), argv, now_us);
+    }
+    if (!request.in_flight) {
+        WaitUntil(request, now_us + kSoonUs);
+    }
+}
+
+}  // namespace inventory_lock::worker
