@@ -14,10 +14,18 @@ namespace {
 
 Datum IntervalOf(const std::string &text) {
     const char *const input = text.c_str();
-    return pg::Call([input] {
-        return DirectFunctionCall3(interval_in, CStringGetDatum(input),
-                                   ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
-    });
+    try {
+        return pg::Call([input] {
+            return DirectFunctionCall3(interval_in, CStringGetDatum(input),
+                                       ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
+        });
+    } catch (const pg::PgError &error) {
+        if (error.edata == nullptr) {
+            throw;
+        }
+        throw pg::SqlError(error.edata->sqlerrcode,
+                           "options.wait_timeout is not an interval: \"" + text + "\"");
+    }
 }
 
 locking::WaitBudget BudgetOf(const std::optional<std::string> &wait_timeout) {

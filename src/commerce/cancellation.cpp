@@ -172,7 +172,7 @@ void RestoreSelected(LineSelector selector, const CancellationRequest &request,
     if (wanted > left) {
         throw pg::SqlError(
             pg::kCancelQuantityExceedsRemaining,
-            selector.path + ".quantity is more than is left to cancel",
+            selector.quantity_path + " is more than is left to cancel",
             "Asked for " + std::to_string(wanted) + ", left are " + std::to_string(left) + ".");
     }
     for (OrderLine &line : *lines) {
@@ -343,7 +343,10 @@ CancellationAnswer CancelOrder(Binding &binding, const CancellationRequest &requ
         answer.restored += line.restored;
     }
     if (answer.restored == 0) {
-        if (!request.lines && order->status != "cancelled" && order->status != "partly_cancelled") {
+        const bool cancelled_before =
+            std::any_of(answer.lines.begin(), answer.lines.end(),
+                        [](const auto &line) { return line.cancelled > 0; });
+        if (!request.lines && !cancelled_before) {
             throw pg::SqlError(pg::kOrderNotCancellable,
                                "order \"" + answer.order_id + "\" has been fulfilled");
         }

@@ -143,6 +143,17 @@ std::string CanonicalLines(const std::vector<RequestLine> &lines) {
     return canonical + "]";
 }
 
+// Whether a lock's key can hold both; the idempotency key is to blame when its user alone fits.
+void CheckOrderKey(const std::string &user_id, const std::string &idempotency_key) {
+    locking::OrderKey(user_id, "k");
+    try {
+        locking::OrderKey(user_id, idempotency_key);
+    } catch (const pg::SqlError &error) {
+        throw pg::SqlError(pg::kIdempotencyKeyInvalid, error.message(), error.detail(),
+                           error.hint());
+    }
+}
+
 // Σ quantity × unit_price, in numeric.
 std::optional<std::string> Total(const std::vector<RequestLine> &lines) {
     Datum sum = pg::Call([] { return DirectFunctionCall1(int8_numeric, Int64GetDatum(0)); });
@@ -201,7 +212,7 @@ OrderRequest ReadOrderRequest(const Binding &binding, const std::string &user_id
     OrderRequest request;
     request.user_id = user_id;
     request.idempotency_key = idempotency_key;
-    locking::OrderKey(user_id, idempotency_key);
+    CheckOrderKey(user_id, idempotency_key);
     if (CheckArray(lines, "lines").items.empty()) {
         throw pg::SqlError(ERRCODE_INVALID_PARAMETER_VALUE, "lines must not be empty");
     }
@@ -229,6 +240,7 @@ std::vector<LineSelector> ReadLineSelectors(const Json &lines) {
         const Json &json = lines.items[i];
         LineSelector selector;
         selector.path = ElementPath("lines", i);
+        selector.quantity_path = selector.path + ".quantity";
         CheckObject(json, selector.path);
         CheckMembers(json, {"line_no", "variant_id", "location_id", "quantity"}, selector.path);
         if (json.Find("line_no") != nullptr) {

@@ -55,7 +55,8 @@ struct LineSelector {
     std::optional<std::string> variant_id;
     std::optional<std::string> location_id;
     std::optional<int64> quantity;  // nullopt: all that is left
-    std::string path;               // "lines[0]"
+    std::string path;               // "lines[0]", for messages
+    std::string quantity_path;      // "lines[0].quantity"
 };
 
 std::vector<LineSelector> ReadLineSelectors(const Json &lines);

@@ -220,6 +220,13 @@ void CreateTables(const std::string &schema) {
         RunCommand("CREATE SCHEMA " + quoted);
         schema_oid = pg::Call([name] { return get_namespace_oid(name, false); });
     }
+    // The texts above name types and operators without their schema.
+    const int nest_level = pg::Call([] {
+        const int level = NewGUCNestLevel();
+        set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
+                          GUC_ACTION_SAVE, true, 0, false);
+        return level;
+    });
     std::string created;
     std::vector<Oid> relations;
     for (const TableText &table : kTables) {
@@ -230,6 +237,7 @@ void CreateTables(const std::string &schema) {
         }
         relations.push_back(FindRelation(schema_oid, table.name));
     }
+    pg::Call([nest_level] { AtEOXact_GUC(true, nest_level); });
     if (created.empty() && bound) {
         TellNotice("schema " + quoted + " has all tables already and is bound as \"default\"",
                    "Nothing has been changed.");

@@ -129,7 +129,8 @@ AdjustmentResult TakeBack(Binding &binding, const Adjustment &adjustment,
             selector.variant_id = wanted.variant.text;
             selector.location_id = adjustment.location_id;
             selector.quantity = adjustment.delta;
-            selector.path = "quantity of variant \"" + wanted.variant.text + "\"";
+            selector.path = "variant \"" + wanted.variant.text + "\"";
+            selector.quantity_path = "argument \"quantity\"";
             request.lines = std::vector<LineSelector>{selector};
             request.occasion = taken_back.occasion;
             request.one_location = true;
