@@ -5,6 +5,7 @@
 
 extern "C" {
 #include <catalog/pg_type.h>
+#include <nodes/parsenodes.h>
 #include <utils/array.h>
 #include <utils/lsyscache.h>
 }
@@ -164,9 +165,11 @@ void Statement::Prepare() {
     Oid *const types = types_.data();
     const int count = static_cast<int>(types_.size());
     plan_ = pg::Call([=] {
-        const SPIPlanPtr plan = SPI_prepare(sql, count, types);
+        // Every statement here finds its rows by key; a plan for each value would cost more than it
+        // saves.
+        const SPIPlanPtr plan = SPI_prepare_cursor(sql, count, types, CURSOR_OPT_GENERIC_PLAN);
         if (plan == nullptr) {
-            CheckSpi(SPI_result, "SPI_prepare");
+            CheckSpi(SPI_result, "SPI_prepare_cursor");
         }
         CheckSpi(SPI_keepplan(plan), "SPI_keepplan");
         return plan;
