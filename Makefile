@@ -2,6 +2,7 @@
 #
 #   make, make install, make installcheck    as for any contrib module (PG_CONFIG=… chooses the server)
 #   make DEBUG=1                             without optimization, PostgreSQL's assertions compiled in
+#   make INJECTION=1                         with the points where tests stop, kill and fail processes
 #   make test | demo | bench                 everything on its own: packages, build, private servers
 #
 # `make test`, `make demo` and `make bench` never install into the system's PostgreSQL: they use a
@@ -26,6 +27,9 @@ SHLIB_LINK += -lstdc++ -lhiredis
 
 ifdef DEBUG
 PG_CXXFLAGS += -O0 -g -U_FORTIFY_SOURCE -DUSE_ASSERT_CHECKING
+endif
+ifdef INJECTION
+PG_CXXFLAGS += -DIL_INJECTION
 endif
 ifdef WERROR
 PG_CXXFLAGS += -Werror
@@ -54,12 +58,12 @@ COMPILE.cxx.bc += $(PG_CXXFLAGS) -MF $(@:.bc=.bc.d)
 # PGXS knows no header dependencies; the compilers write them down beside each object.
 -include $(OBJS:.o=.d) $(BITCODE:.bc=.bc.d)
 
-# Other flags make other objects.
+# Other flags make other objects (-Werror does not).
+FLAGS = $(subst ','"'"',$(CXX) $(filter-out -Werror,$(CXXFLAGS)) $(CPPFLAGS))
 $(OBJS) $(BITCODE): build/flags
 build/flags: FORCE
 	@mkdir -p build
-	@echo '$(subst ','"'"',$(CXX) $(CXXFLAGS) $(CPPFLAGS))' | cmp -s - $@ || \
-	    echo '$(subst ','"'"',$(CXX) $(CXXFLAGS) $(CPPFLAGS))' > $@
+	@echo '$(FLAGS)' | cmp -s - $@ || echo '$(FLAGS)' > $@
 FORCE:
 
 # The install script: its parts in the order of their names.

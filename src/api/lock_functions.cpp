@@ -3,6 +3,7 @@
 
 #include "api/arguments.hpp"
 #include "commerce/binding.hpp"
+#include "commerce/fence.hpp"
 #include "locking/administration.hpp"
 #include "locking/lock_name.hpp"
 #include "locking/locks.hpp"
@@ -78,6 +79,18 @@ IL_FUNCTION(inventory_lock_acquire_stock_lock) {
         request.key = locking::StockKey(variant_id);
     }
     return FenceDatum(locking::AcquireLocks({request}, budget)[0]);
+}
+
+// assert_fence(key text, fence bigint) → void
+IL_FUNCTION(inventory_lock_assert_fence) {
+    const Arguments arguments(fcinfo);
+    const std::string key = arguments.Text(0, "key");
+    const int64 fence = arguments.Int8(1, "fence");
+    RequireWritable("assert_fence");
+    commerce::Session session;
+    commerce::AssertFence(key, fence);
+    session.Finish();
+    PG_RETURN_VOID();
 }
 
 // force_release_lock(key text) → true if there was such a key

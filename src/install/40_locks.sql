@@ -30,6 +30,19 @@ CREATE FUNCTION inventory_lock.acquire_stock_lock(variant_id text, location_id t
 COMMENT ON FUNCTION inventory_lock.acquire_stock_lock(text, text, interval, text) IS
     'takes the lock of a variant''s stock until the transaction ends; returns its fence';
 
+CREATE TABLE inventory_lock.fence (
+    key text COLLATE pg_catalog."C" PRIMARY KEY,
+    fence bigint NOT NULL CHECK (fence OPERATOR(pg_catalog.>) 0),
+    updated_at timestamptz NOT NULL DEFAULT pg_catalog.now());
+COMMENT ON TABLE inventory_lock.fence IS
+    'the highest fence that assert_fence has seen for a key without a stock row';
+SELECT pg_catalog.pg_extension_config_dump('inventory_lock.fence', '');
+
+CREATE FUNCTION inventory_lock.assert_fence(key text, fence bigint)
+    RETURNS void LANGUAGE c AS 'MODULE_PATHNAME', 'inventory_lock_assert_fence';
+COMMENT ON FUNCTION inventory_lock.assert_fence(text, bigint) IS
+    'refuses a writer whose lock has been given to somebody since, and remembers its fence';
+
 CREATE FUNCTION inventory_lock.force_release_lock(key text)
     RETURNS boolean LANGUAGE c AS 'MODULE_PATHNAME', 'inventory_lock_force_release_lock';
 COMMENT ON FUNCTION inventory_lock.force_release_lock(text) IS
@@ -45,6 +58,7 @@ REVOKE ALL ON FUNCTION inventory_lock.acquire_lock(text, interval, interval),
     inventory_lock.acquire_stock_lock(bigint, text, interval, text),
     inventory_lock.acquire_stock_lock(uuid, text, interval, text),
     inventory_lock.acquire_stock_lock(text, text, interval, text),
+    inventory_lock.assert_fence(text, bigint),
     inventory_lock.force_release_lock(text),
     inventory_lock.lock_token(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION inventory_lock.lock_token(text) TO pg_monitor;

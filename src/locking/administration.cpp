@@ -15,7 +15,7 @@ namespace {
 // Asks about one key. The entry is joined through the hold set, so that an error cannot leave the
 // count behind; the hold never gets the gate and is forgotten at once.
 KeyAnswer AskAbout(const std::string &key, shared::Operation operation, int32 *holder_pid,
-                   std::string *token) {
+                   std::string *token, uint64 *fence) {
     if (shared::Get() == nullptr || !pg::settings::RedisConfigured()) {
         return KeyAnswer::kUnavailable;
     }
@@ -39,8 +39,12 @@ KeyAnswer AskAbout(const std::string &key, shared::Operation operation, int32 *h
     shared::LeaseEntry *entry = shared::Entry(shared::Leases(), index);
     SpinLockAcquire(&entry->mutex);
     const int32 pid = entry->holder_pid;
+    const uint64 known = entry->next_fence - 1;
     const shared::Blocker blocker = entry->blocker;
     SpinLockRelease(&entry->mutex);
+    if (fence != nullptr) {
+        *fence = std::max(known, answer.fence);
+    }
     if (holder_pid != nullptr) {
         *holder_pid = pid;
     }
@@ -68,11 +72,17 @@ KeyAnswer AskAbout(const std::string &key, shared::Operation operation, int32 *h
 }  // namespace
 
 KeyAnswer ForceRelease(const std::string &key, int32 *holder_pid) {
-    return AskAbout(key, shared::Operation::kForce, holder_pid, nullptr);
+    return AskAbout(key, shared::Operation::kForce, holder_pid, nullptr, nullptr);
 }
 
 KeyAnswer InspectKey(const std::string &key, std::string *token) {
-    return AskAbout(key, shared::Operation::kInspect, nullptr, token);
+    return AskAbout(key, shared::Operation::kInspect, nullptr, token, nullptr);
+}
+
+uint64 HighestFence(const std::string &key) {
+    uint64 fence = 0;
+    (void)AskAbout(key, shared::Operation::kFence, nullptr, nullptr, &fence);
+    return fence;
 }
 
 }  // namespace inventory_lock::locking

@@ -18,4 +18,7 @@ KeyAnswer ForceRelease(const std::string &key, int32 *holder_pid);
 // Asks Redis for the key's token (its printable beginning).
 KeyAnswer InspectKey(const std::string &key, std::string *token);
 
+// The highest fence given out for the key, as far as this server and Redis know; 0 = unknown.
+uint64 HighestFence(const std::string &key);
+
 }  // namespace inventory_lock::locking

@@ -3,6 +3,7 @@
 #include "locking/lease_request.hpp"
 
 #include "pg/clock.hpp"
+#include "pg/injection.hpp"
 #include "pg/settings.hpp"
 #include "shared/state.hpp"
 
@@ -103,9 +104,11 @@ LeaseAnswer AskWorker(shared::Operation operation, const std::vector<int32> &ent
     pending = slot;
     const uint64 request = shared::Fill(slots, index);
     shared::WakeWorker();
+    IL_INJECT("request-filled");
     const WaitEnd end = pg::Call(
         [&] { return WaitForAnswer(slot, request, our_limit_us, lock_timeout_us); });
 
+    IL_INJECT("request-ended");
     LeaseAnswer answer;
     // The answer may have come since the wait ended: take it then, whatever ended the wait.
     if (end == WaitEnd::kAnswered ||

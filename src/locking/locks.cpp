@@ -15,6 +15,7 @@
 #include "locking/lease_request.hpp"
 #include "locking/transaction_end.hpp"
 #include "pg/clock.hpp"
+#include "pg/injection.hpp"
 #include "pg/settings.hpp"
 #include "shared/state.hpp"
 
@@ -375,10 +376,12 @@ std::vector<Grant> AcquireLocks(const std::vector<LockRequest> &requests, WaitBu
         const size_t first = HoldSet::size();
         for (const LockRequest *request : sorted) {
             Hold *hold = AddHold(*request);
+            IL_INJECT("joined");
             if (TakeGate(hold->hash, hold->kind, budget) != GateResult::kGot) {
                 ThrowTimedOut(hold);
             }
         }
+        IL_INJECT("gate-got");
         for (size_t done = 0; done < sorted.size();) {
             const size_t count =
                 std::min<size_t>(sorted.size() - done, shared::kMaxKeysPerRequest);
@@ -387,6 +390,7 @@ std::vector<Grant> AcquireLocks(const std::vector<LockRequest> &requests, WaitBu
             }
             done += count;
         }
+        IL_INJECT("lease-got");
         LogSlowWait(requests, budget);
     }
 

@@ -6,6 +6,7 @@
 #include "locking/hold_set.hpp"
 #include "locking/lease_request.hpp"
 #include "pg/clock.hpp"
+#include "pg/injection.hpp"
 #include "pg/settings.hpp"
 #include "shared/state.hpp"
 
@@ -105,7 +106,9 @@ void Flush() {
 }
 
 void BeforeCommit() {
+    IL_INJECT("before-commit-check");
     VerifyHolds(true);
+    IL_INJECT("after-commit-check");
     // Last, so that nothing can raise between changing the variable and the commit record. The
     // variable itself is set: the setting's assign hook would break synchronous replication.
     if (early_release_asked && HoldSet::size() > 0 && !early_release_armed &&
@@ -177,11 +180,14 @@ extern "C" void OnResourceRelease(ResourceReleasePhase phase, bool, bool, void *
         return;
     }
     armed = false;
+    IL_INJECT("gate-gone");
     if (early_release_armed) {
         early_release_armed = false;
         Flush();
+        IL_INJECT("flushed");
     }
     LetGoOfEnding();
+    IL_INJECT("let-go");
 }
 
 extern "C" void OnExit(int, Datum) {

@@ -32,6 +32,7 @@ enum class Operation : uint8 {
     kRaise,        // raise the fence of entries[0] above raise_above
     kForce,        // delete the key of entries[0] in Redis, whoever has it
     kInspect,      // who has the key of entries[0]?
+    kFence,        // which fence was given out last for the key of entries[0]?
 };
 
 enum class Outcome : uint8 {

@@ -219,7 +219,7 @@ void Keeper::ReleaseIdle(int64 now_us) {
     for (size_t i = 0; i < local_.size(); i++) {
         const View view = ViewOf(EntryAt(static_cast<int32>(i)));
         if (view.state == shared::LeaseState::kHeld && view.interest == 0) {
-            Release(static_cast<int32>(i), 0, now_us);
+            Release(static_cast<int32>(i), 0, now_us, Unless::kWanted);
         }
     }
     for (const auto &session : sessions_) {
@@ -263,6 +263,15 @@ void Keeper::Report(Session &session) {
     }
     CopyText(worker->run_id, sizeof(worker->run_id), run_id);
     SpinLockRelease(&worker->mutex);
+}
+
+bool Keeper::AbandonedServer(int32 index, int64 now_us) const {
+    const Session *session = SessionOf(local_[static_cast<size_t>(index)].session);
+    if (session == nullptr) {
+        return sessions_.empty() || active_ == nullptr || active_->took_over;
+    }
+    return session != active_ && !session->AnyReady() &&
+           now_us - session->drained_at_us > ViewOf(EntryAt(index)).ttl_ms * kUsPerMs + kUsPerMs * 1000;
 }
 
 Keeper::Session *Keeper::SessionOf(uint32 id) const {

@@ -87,7 +87,8 @@ class Keeper final {
     void CheckDue(int64 now_us);
     void Check(int32 index, int64 now_us);
     void CheckHeld(int32 index, int64 now_us);
-    void Release(int32 index, int64 gap_ms, int64 now_us);
+    enum class Unless : uint8;
+    void Release(int32 index, int64 gap_ms, int64 now_us, Unless unless);
     void SendRelease(int32 index, const std::string &token, int64 gap_ms, int64 now_us);
     void MarkLost(int32 index, shared::LostReason reason, int64 now_us);
     void MarkAbsent(int32 index, int64 now_us);
@@ -121,6 +122,8 @@ class Keeper final {
     void Report(Session &session);
     void FreeOrphans(Session &session, int lane, int64 now_us);
 
+    // Is what is open on the entry's server over anyway: not configured any more, silent, TTL passed?
+    bool AbandonedServer(int32 index, int64 now_us) const;
     Session *SessionOf(uint32 id) const;
     shared::LeaseEntry *EntryAt(int32 index) const;
     int PickLane(const Session &session, int wanted, uint64 hash) const;
@@ -145,6 +148,7 @@ class Keeper final {
     using Timers = std::priority_queue<Timer, std::vector<Timer>, std::greater<Timer>>;
     Timers checks_;   // entries
     Timers retries_;  // slots
+    int32 starting_ = -1;  // slot of the request being worked on: Poke() leaves it alone
     uint64 next_tag_ = 1;
     uint32 next_session_ = 1;
     uint64 closed_generations_ = 0;

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "pg/boundary.hpp"
+#include "pg/injection.hpp"
 #include "worker/keeper_state.hpp"
 
 extern "C" {
@@ -63,7 +64,7 @@ void Keeper::LookAt(int32 index, int64 now_us) {
             Check(index, now_us);
             break;
         case shared::LeaseState::kLost:
-            Release(index, 0, now_us);  // compare-and-delete: harmless if it is gone
+            Release(index, 0, now_us, Unless::kNever);  // compare-and-delete: harmless if it is gone
             break;
         case shared::LeaseState::kAbsent:
             pg::Call([&] { (void)shared::FreeIfIdle(shared::Leases(), index, true); });
@@ -107,7 +108,7 @@ void Keeper::Check(int32 index, int64 now_us) {
             if (now_us > view.deadline_us + view.ttl_ms * kUsPerMs / 50 + kUsPerSecond) {
                 MarkAbsent(index, now_us);
             } else {
-                Release(index, 0, now_us);
+                Release(index, 0, now_us, Unless::kNever);
             }
             break;
         case shared::LeaseState::kLost:
@@ -134,7 +135,7 @@ void Keeper::CheckHeld(int32 index, int64 now_us) {
         const int64 until_us = view.idle_since_us + (others ? 0 : linger_us);
         const bool mine = active_ != nullptr && local.session == active_->id;
         if (!mine || now_us >= until_us || view.deadline_us - now_us < view.ttl_ms * kUsPerMs / 2) {
-            Release(index, 0, now_us);
+            Release(index, 0, now_us, Unless::kWanted);
         } else {
             CheckAt(index, until_us);
         }
@@ -165,12 +166,14 @@ void Keeper::CheckHeld(int32 index, int64 now_us) {
 }
 
 // Gives the key up. The token is never used for anything else again.
-void Keeper::Release(int32 index, int64 gap_ms, int64 now_us) {
+void Keeper::Release(int32 index, int64 gap_ms, int64 now_us, Unless unless) {
     shared::LeaseEntry *entry = EntryAt(index);
     bool possible = false;
     bool gone = false;
+    bool wanted = false;
     Locked(entry, [&] {
-        possible = entry->unflushed == 0 && (entry->state == shared::LeaseState::kHeld ||
+        wanted = unless == Unless::kWanted && entry->interest > 0;
+        possible = !wanted && entry->unflushed == 0 && (entry->state == shared::LeaseState::kHeld ||
                                              entry->state == shared::LeaseState::kLost ||
                                              entry->state == shared::LeaseState::kReleasing ||
                                              entry->state == shared::LeaseState::kUnknown);
@@ -182,6 +185,10 @@ void Keeper::Release(int32 index, int64 gap_ms, int64 now_us) {
             entry->state = shared::LeaseState::kReleasing;
         }
     });
+    if (wanted) {
+        CheckAt(index, now_us + ViewOf(entry).ttl_ms * kUsPerMs / 6);
+        return;
+    }
     if (!possible) {
         CheckAt(index, now_us + kUnflushedPollUs);
         return;
@@ -197,6 +204,7 @@ void Keeper::Release(int32 index, int64 gap_ms, int64 now_us) {
 }
 
 void Keeper::SendRelease(int32 index, const std::string &token, int64 gap_ms, int64 now_us) {
+    IL_INJECT("worker-releasing");
     const Local &local = local_[static_cast<size_t>(index)];
     Session *session = SessionOf(local.session);
     if (session == nullptr) {

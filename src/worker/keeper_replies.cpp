@@ -2,6 +2,7 @@
 // Runs in: the worker.
 
 #include "pg/boundary.hpp"
+#include "pg/injection.hpp"
 #include "redis/info.hpp"
 #include "worker/keeper_state.hpp"
 
@@ -85,6 +86,7 @@ void Keeper::Forget(Operation &operation, int64 now_us) {
         case Purpose::kRaise:
         case Purpose::kForce:
         case Purpose::kInspect:
+        case Purpose::kFence:
             if (mine) {
                 request->second.in_flight = false;
                 Answer(request->second, shared::Outcome::kUnavailable);
@@ -93,7 +95,6 @@ void Keeper::Forget(Operation &operation, int64 now_us) {
         case Purpose::kTime:
         case Purpose::kInfo:
         case Purpose::kOrphan:
-        case Purpose::kKill:
             return;
     }
     if (mine) {
@@ -132,7 +133,7 @@ void Keeper::OnLaneReady(Session &session, int lane) {
             local.lane = PickLane(session, kNoLane, EntryAt(index)->hash);
             const View view = ViewOf(EntryAt(index));
             if (view.state == shared::LeaseState::kUnknown) {
-                Release(index, 0, now_us);
+                Release(index, 0, now_us, Unless::kNever);
             } else if (view.state == shared::LeaseState::kHeld) {
                 ExtendSoon(index);
                 CheckAt(index, now_us);
@@ -148,7 +149,7 @@ void Keeper::OnLaneReady(Session &session, int lane) {
         const auto index = static_cast<int32>(i);
         const View view = ViewOf(EntryAt(index));
         if (view.state == shared::LeaseState::kUnknown) {
-            Release(index, 0, now_us);
+            Release(index, 0, now_us, Unless::kNever);
         } else if (view.state == shared::LeaseState::kHeld) {
             ExtendSoon(index);
         }
@@ -225,6 +226,7 @@ void Keeper::OnReply(Session &session, int lane, uint64 tag, redis::ReplyView re
     };
     switch (operation.purpose) {
         case Purpose::kAcquire: {
+            IL_INJECT("worker-acquired");
             const redis::AcquireAnswer answer =
                 redis::ParseAcquire(reply, operation.entries.size());
             if (!again_by_text(answer.no_script)) {
@@ -242,6 +244,7 @@ void Keeper::OnReply(Session &session, int lane, uint64 tag, redis::ReplyView re
             break;
         }
         case Purpose::kRelease: {
+            IL_INJECT("worker-released");
             const redis::ReleaseAnswer answer = redis::ParseRelease(reply);
             if (!again_by_text(answer.no_script)) {
                 OnReleased(operation, answer, now_us);
@@ -297,6 +300,7 @@ void Keeper::OnReply(Session &session, int lane, uint64 tag, redis::ReplyView re
         case Purpose::kIdleTime:
         case Purpose::kForce:
         case Purpose::kInspect:
+        case Purpose::kFence:
             OnSimple(operation, reply, now_us);
             break;
         case Purpose::kOrphan:
@@ -305,8 +309,6 @@ void Keeper::OnReply(Session &session, int lane, uint64 tag, redis::ReplyView re
                 answer.found == redis::Ownership::kOurs) {
                 shared::Count(shared::Total::kOrphansFreed);
             }
-            break;
-        case Purpose::kKill:
             break;
     }
 }
@@ -332,7 +334,7 @@ void Keeper::OnAcquired(Operation &operation, const redis::AcquireAnswer &answer
             if (entry->state == shared::LeaseState::kAcquiring &&
                 operation.tokens[i] == entry->token) {
                 Locked(entry, [&] { entry->state = shared::LeaseState::kUnknown; });
-                Release(operation.entries[i], 0, now_us);
+                Release(operation.entries[i], 0, now_us, Unless::kNever);
             }
         }
         if (wanted) {
@@ -376,9 +378,11 @@ void Keeper::OnAcquired(Operation &operation, const redis::AcquireAnswer &answer
         }
         local.extended_us = operation.sent_us;
         local.contended_until_us = 0;
-        if (interest == 0 || deadline_us - now_us < margin_us) {
-            enough = enough && interest == 0;
-            Release(index, 0, now_us);
+        if (deadline_us - now_us < margin_us) {
+            enough = false;
+            Release(index, 0, now_us, Unless::kNever);
+        } else if (interest == 0) {
+            Release(index, 0, now_us, Unless::kWanted);
         } else {
             CheckAt(index, linger ? now_us + pg::settings::lease_linger_ms * kUsPerMs
                                   : operation.sent_us + ttl_ms * kUsPerMs / 3);
@@ -402,19 +406,7 @@ void Keeper::OnTaken(Operation &operation, const redis::AcquireAnswer &answer, i
     Request *request = found != requests_.end() && found->second.number == operation.number
                            ? &found->second
                            : nullptr;
-    bool dirty = answer.result == redis::AcquireResult::kLate;
-    for (size_t i = 0; i < operation.entries.size(); i++) {
-        const int32 index = operation.entries[i];
-        shared::LeaseEntry *entry = EntryAt(index);
-        if (entry->state == shared::LeaseState::kAcquiring && operation.tokens[i] == entry->token) {
-            Local &local = local_[static_cast<size_t>(index)];
-            dirty = dirty || local.dirty;
-            const int32 waiter = local.waiter;
-            local.waiter = -1;  // MarkAbsent would start it again at once
-            MarkAbsent(index, now_us);
-            local_[static_cast<size_t>(index)].waiter = waiter;
-        }
-    }
+    const bool wanted = request != nullptr && Alive(*request);
     const size_t blocked = std::min(answer.blocked_index, operation.entries.size() - 1);
     const int32 index = operation.entries[blocked];
     if (answer.result == redis::AcquireResult::kTaken) {
@@ -430,7 +422,18 @@ void Keeper::OnTaken(Operation &operation, const redis::AcquireAnswer &answer, i
             NoteForeign(KeyOf(index), now_us);
         }
     }
-    if (request == nullptr || !Alive(*request)) {
+    const int32 starting = std::exchange(starting_, operation.slot);  // started again below
+    bool dirty = answer.result == redis::AcquireResult::kLate;
+    for (size_t i = 0; i < operation.entries.size(); i++) {
+        const int32 other = operation.entries[i];
+        shared::LeaseEntry *entry = EntryAt(other);
+        if (entry->state == shared::LeaseState::kAcquiring && operation.tokens[i] == entry->token) {
+            dirty = dirty || local_[static_cast<size_t>(other)].dirty;
+            MarkAbsent(other, now_us);
+        }
+    }
+    starting_ = starting;
+    if (!wanted) {
         if (request != nullptr) {
             Answer(*request, shared::Outcome::kNone);
         }
@@ -441,12 +444,14 @@ void Keeper::OnTaken(Operation &operation, const redis::AcquireAnswer &answer, i
         return;
     }
     // Nothing is held while waiting: what the cluster had of this request goes to others.
+    starting_ = operation.slot;
     for (const int32 other : request->entries) {
         if (request->entries.size() > 1 &&
             ViewOf(EntryAt(other)).state == shared::LeaseState::kHeld) {
-            Release(other, 0, now_us);
+            Release(other, 0, now_us, Unless::kNever);
         }
     }
+    starting_ = starting;
     request->blocked = true;
     if (dirty) {
         WaitUntil(*request, now_us);
@@ -549,6 +554,12 @@ void Keeper::OnSimple(Operation &operation, redis::ReplyView reply, int64 now_us
         Answer(request->second, shared::Outcome::kUnavailable);
         return;
     }
+    if (operation.purpose == Purpose::kFence) {
+        const int64 fence = reply.Integer().value_or(0);
+        Answer(request->second, shared::Outcome::kGranted, 0,
+               fence > 0 ? static_cast<uint64>(fence) : 0);
+        return;
+    }
     if (operation.purpose == Purpose::kForce) {
         const bool deleted = reply.Integer().value_or(0) > 0;
         if (ViewOf(EntryAt(index)).state == shared::LeaseState::kHeld) {
@@ -627,7 +638,7 @@ void Keeper::OnRecall(std::string_view key) {
     local_[static_cast<size_t>(index)].contended_until_us = now_us_ + 2 * RetryUs();
     const View view = ViewOf(EntryAt(index));
     if (view.state == shared::LeaseState::kHeld && view.interest == 0) {
-        Release(index, 0, now_us_);
+        Release(index, 0, now_us_, Unless::kWanted);
     }
 }
 

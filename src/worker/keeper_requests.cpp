@@ -2,6 +2,7 @@
 // Runs in: the worker.
 
 #include "pg/boundary.hpp"
+#include "pg/injection.hpp"
 #include "worker/keeper_state.hpp"
 
 namespace inventory_lock::worker {
@@ -55,6 +56,7 @@ void Keeper::TakeSlot(int32 index, int64 now_us) {
     request.raise_above = slot->raise_above;
     request.taken_us = now_us;
     request.reachable_us = now_us;
+    request.stuck_since_us = now_us;
     const uint32 count = std::min(slot->count, shared::kMaxKeysPerRequest);
     for (uint32 i = 0; i < count; i++) {
         const uint32 entry = slot->entries[i];
@@ -65,6 +67,7 @@ void Keeper::TakeSlot(int32 index, int64 now_us) {
     if (!Alive(request) || request.entries.empty()) {
         return;
     }
+    IL_INJECT("worker-taken");
     requests_[index] = std::move(request);
     Request &taken = requests_[index];
     for (const int32 entry : taken.entries) {
@@ -125,7 +128,7 @@ void Keeper::RetryDue(int64 now_us) {
 // Something about the entry changed: whoever waits for it tries again.
 void Keeper::Poke(int32 index, int64 now_us) {
     const int32 waiter = local_[static_cast<size_t>(index)].waiter;
-    if (waiter < 0) {
+    if (waiter < 0 || waiter == starting_) {
         return;
     }
     const auto it = requests_.find(waiter);
@@ -175,7 +178,9 @@ void Keeper::Start(Request &request, int64 now_us) {
     }
     std::vector<int32> need;
     bool wait = false;
+    bool stuck = false;  // on a connection that died, with nobody there to ask
     int64 wait_us = now_us + kSoonUs;
+    const int32 starting = std::exchange(starting_, request.slot);
     for (const int32 index : request.entries) {
         const Local &local = local_[static_cast<size_t>(index)];
         if (local.stand_back_until_us > now_us) {
@@ -191,10 +196,17 @@ void Keeper::Start(Request &request, int64 now_us) {
                 break;
             case Step::kWait:
                 wait = true;
+                stuck = stuck || ViewOf(EntryAt(index)).state == shared::LeaseState::kUnknown;
                 break;
         }
     }
-    if (wait) {
+    if (!stuck) {
+        request.stuck_since_us = now_us;
+    }
+    starting_ = starting;
+    if (stuck && now_us - request.stuck_since_us >= PatienceUs()) {
+        Answer(request, shared::Outcome::kUnavailable);
+    } else if (wait) {
         WaitUntil(request, std::min(wait_us, request.reachable_us + PatienceUs()));
     } else if (need.empty()) {
         Answer(request, shared::Outcome::kGranted);
@@ -213,8 +225,13 @@ Keeper::Step Keeper::Prepare(int32 index, int64 now_us) {
             return Step::kNeed;
         case shared::LeaseState::kLost:
             return Step::kNeed;
-        case shared::LeaseState::kAcquiring:
         case shared::LeaseState::kUnknown:
+            if (AbandonedServer(index, now_us)) {
+                MarkAbsent(index, now_us);
+                return Step::kNeed;
+            }
+            return Step::kWait;
+        case shared::LeaseState::kAcquiring:
             return Step::kWait;
         case shared::LeaseState::kReleasing:
             return here && active_->Ready(local.lane) ? Step::kNeed : Step::kWait;
@@ -227,7 +244,7 @@ Keeper::Step Keeper::Prepare(int32 index, int64 now_us) {
     }
     if (!here) {  // on a server that is no longer the configured one: move
         if (view.unflushed == 0) {
-            Release(index, 0, now_us);
+            Release(index, 0, now_us, Unless::kNever);
         }
         return Step::kWait;
     }
@@ -255,11 +272,11 @@ Keeper::Step Keeper::Prepare(int32 index, int64 now_us) {
     shared::Count(shared::Total::kYields);
     if (turn == Turn_::kPollers) {
         local.gap_us = now_us;
-        Release(index, RetryUs() * 11 / 10 / kUsPerMs, now_us);
+        Release(index, RetryUs() * 11 / 10 / kUsPerMs, now_us, Unless::kNever);
     } else {
         local.stand_back_until_us = now_us + kStandBackUs;
         local.contended_until_us = 0;
-        Release(index, 0, now_us);
+        Release(index, 0, now_us, Unless::kNever);
     }
     return Step::kWait;
 }
@@ -325,6 +342,7 @@ void Keeper::SendAcquire(Request &request, const std::vector<int32> &entries, in
     }
     operation.command = redis::MakeAcquire(keys, options);
     request.in_flight = true;
+    IL_INJECT("worker-acquiring");
     if (!Send(*active_, lane, std::move(operation), now_us)) {
         request.in_flight = false;  // the lane has just died: OnLaneDown made the keys Unknown
         WaitUntil(request, now_us + kSoonUs);
@@ -380,8 +398,10 @@ void Keeper::StartSimple(Request &request, int64 now_us) {
             return;
         }
         const bool force = request.operation == shared::Operation::kForce;
-        operation.purpose = force ? Purpose::kForce : Purpose::kInspect;
-        std::vector<std::string_view> argv = {force ? "DEL" : "GET", key};
+        const bool fence = request.operation == shared::Operation::kFence;
+        operation.purpose = force ? Purpose::kForce : fence ? Purpose::kFence : Purpose::kInspect;
+        const std::string name = fence ? redis::FenceKey(key) : key;
+        const std::vector<std::string_view> argv = {force ? "DEL" : "GET", name};
         request.in_flight = SendPlain(*active_, lane, std::move(operation), argv, now_us);
     }
     if (!request.in_flight) {

@@ -79,11 +79,12 @@ struct Keeper::Request {
     uint64 raise_above = 0;
     int64 taken_us = 0;
     int64 reachable_us = 0;    // last time that Redis was reachable for it
+    int64 stuck_since_us = 0;  // since when it waits for a connection that died
     int64 retry_at_us = 0;
 };
 
 enum class Purpose : uint8 { kAcquire, kExtend, kRelease, kRaise, kIdleTime, kProbe, kTime, kInfo,
-                             kForce, kInspect, kOrphan, kKill };
+                             kForce, kInspect, kFence, kOrphan };
 
 // A command on its way.
 struct Keeper::Operation {
@@ -116,6 +117,9 @@ struct Keeper::Local {
     int64 idle_checked_us = 0;
 };
 
+// A lease that fell idle is released unless somebody has joined since; one that is given up for
+// other reasons is released in any case.
+enum class Keeper::Unless : uint8 { kWanted, kNever };
 enum class Keeper::Step : uint8 { kHave, kNeed, kWait };
 enum class Keeper::Turn_ : uint8 { kOurs, kTheirs, kPollers, kAsk };
 
