@@ -182,6 +182,11 @@ class Postgres(Process):
             raise RuntimeError(done.stderr.strip())
         return done.stdout.strip()
 
+    def wait_for_redis(self, database):
+        """Waits until every lane to Redis is ready, in a database that has the extension."""
+        poll(lambda: self.psql("SELECT bool_and(state = 'ready') FROM inventory_lock.redis_status",
+                               database) == "t", "the worker is connected to Redis")
+
     def crash_signs(self):
         """Lines of the log that no test that kills nothing may leave."""
         signs = ("terminated by signal", "stuck spinlock", "PANIC")
