@@ -29,7 +29,9 @@ sub pid { return $_[0]->{pid} }
 sub send
 {
     my ($self, $sql) = @_;
-    $self->{psql}->query_until(qr/^sent\n/m, "\\echo sent\n$sql\n;\n");
+    my $out = $self->{psql}->query_until(qr/^sent\n/m, "\\echo sent\n$sql\n;\n");
+    # An answer that came together with the echo belongs to result().
+    $self->{psql}->{stdout} = $1 if $out =~ /^sent\n(.+)/ms;
     return;
 }
 
