@@ -6,6 +6,7 @@
 
 #include "redis/lock_protocol.hpp"
 
+#include <charconv>
 #include <algorithm>
 #include <utility>
 
@@ -307,5 +308,65 @@ bool ReadTaken(ReplyView reply, size_t key_count, AcquireAnswer &answer) {
 }
 
 }  // namespace
+
+namespace {
+
+// "L 17 1700000000000000" as the script returns it.
+std::optional<WaitEdge> EdgeOf(std::string_view text) {
+    if (text.size() < 5 || (text[0] != 'L' && text[0] != 'G') || text[1] != ' ') {
+        return std::nullopt;
+    }
+    WaitEdge edge;
+    edge.for_lease = text[0] == 'L';
+    const char *const end = text.data() + text.size();
+    const auto id = std::from_chars(text.data() + 2, end, edge.id);
+    if (id.ec != std::errc() || id.ptr == end || *id.ptr != ' ') {
+        return std::nullopt;
+    }
+    const auto fence = std::from_chars(id.ptr + 1, end, edge.fence);
+    if (fence.ec != std::errc() || fence.ptr != end) {
+        return std::nullopt;
+    }
+    return edge;
+}
+
+}  // namespace
+
+Command MakeWaits(std::string_view wanted, const std::vector<std::string> &held,
+                  const WaitEdge &edge, int64_t life_ms) {
+    Command command = NewCommand(Script::kWaits, 1);
+    command.keys = {std::string(wanted)};
+    command.args = {std::to_string(life_ms),
+                    std::string(edge.for_lease ? "L " : "G ") + std::to_string(edge.id) + " " +
+                        std::to_string(edge.fence) + " " + std::string(wanted),
+                    edge.for_lease ? std::to_string(kMaxWaitDepth) : "0"};
+    command.args.insert(command.args.end(), held.begin(), held.end());
+    Finish(command);
+    return command;
+}
+
+WaitsAnswer ParseWaits(ReplyView reply) {
+    WaitsAnswer answer;
+    if (Complain(reply, answer.trouble, answer.no_script)) {
+        return answer;
+    }
+    const std::string_view verdict = reply[0].Text();
+    if (verdict != "open" && verdict != "cycle") {
+        answer.trouble = {TroubleKind::kProtocol, "unexpected answer of a script"};
+        return answer;
+    }
+    answer.ok = true;
+    answer.cycle = verdict == "cycle";
+    for (size_t i = 1; answer.cycle && i < reply.size(); i++) {
+        const std::optional<WaitEdge> edge = EdgeOf(reply[i].Text());
+        if (!edge) {
+            answer.cycle = false;
+            answer.path.clear();
+            break;
+        }
+        answer.path.push_back(*edge);
+    }
+    return answer;
+}
 
 }  // namespace inventory_lock::redis

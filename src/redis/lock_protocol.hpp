@@ -1,4 +1,4 @@
-// The lock protocol on the wire: four Lua scripts, how they are called and what they answer.
+// The lock protocol on the wire: five Lua scripts, how they are called and what they answer.
 //
 // Runs in: the worker; pure C++. Everything that other clients of the same keys can observe is
 // decided here; ../../docs/interoperability.md is its contract. In every script all checks come
@@ -19,8 +19,8 @@
 namespace inventory_lock::redis {
 
 // The scripts, in the order of their numbers, for SCRIPT LOAD.
-enum class Script : uint8_t { kAcquire = 0, kExtend, kRelease, kRaise };
-inline constexpr int kScripts = 4;
+enum class Script : uint8_t { kAcquire = 0, kExtend, kRelease, kRaise, kWaits };
+inline constexpr int kScripts = 5;
 std::string_view ScriptText(Script script) noexcept;
 std::string_view ScriptSha(Script script) noexcept;  // 40 hex digits, SHA-1 of the text
 
@@ -126,5 +126,26 @@ struct RaiseAnswer {
     bool no_script = false;
 };
 RaiseAnswer ParseRaise(ReplyView reply);
+
+// An edge of the wait-for graph between clusters: who holds `held` waits for `wanted`. Published
+// under il:wait:<token> for each held token. A waiter for a lease also searches: from the wanted key
+// to its token, to that token's edge, and on, until it meets one of its own tokens (a deadlock) or
+// the path ends (a foreign holder, somebody who does not wait, or kMaxWaitDepth).
+inline constexpr int kMaxWaitDepth = 16;
+struct WaitEdge {
+    bool for_lease = false;  // false: at a local gate; such a waiter is never the victim
+    uint64_t id = 0;         // of the wait, unique
+    uint64_t fence = 0;      // the highest that the waiter holds
+};
+Command MakeWaits(std::string_view wanted, const std::vector<std::string> &held,
+                  const WaitEdge &edge, int64_t life_ms);
+struct WaitsAnswer {
+    bool ok = false;
+    bool cycle = false;
+    std::vector<WaitEdge> path;  // the others in the cycle
+    Trouble trouble;
+    bool no_script = false;
+};
+WaitsAnswer ParseWaits(ReplyView reply);
 
 }  // namespace inventory_lock::redis

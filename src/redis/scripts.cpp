@@ -1,4 +1,4 @@
-// The four Lua scripts of the lock protocol. Runs in: Redis; the texts live in the worker.
+// The five Lua scripts of the lock protocol. Runs in: Redis; the texts live in the worker.
 //
 // Rules that every one of them keeps:
 //  * All keys come in KEYS, so that a Cluster node can judge them.
@@ -158,6 +158,30 @@ return {1, digits(fence)}
 )lua";
 
 // Literals end to end, at compile time.
+// KEYS: the key that is waited for. ARGV: life of an edge in ms, what to publish ("kind id fence key"),
+// how deep to search (0 = not at all), then the tokens that the waiter holds. The keys of the search
+// are learnt on the way, so they cannot stand in KEYS: in a Cluster each step is a call of its own.
+constexpr char kWaitsBody[] = R"lua(
+local own = {}
+for i = 4, #ARGV do
+  own[ARGV[i]] = true
+  redis.call('SET', 'il:wait:' .. ARGV[i], ARGV[2], 'PX', ARGV[1])
+end
+local path, key = {}, KEYS[1]
+for _ = 1, tonumber(ARGV[3]) do
+  local token = look(key)
+  if type(token) ~= 'string' or string.sub(token, 1, 3) ~= 'pg:' then return {'open'} end
+  if own[token] then return {'cycle', unpack(path)} end
+  local edge = look('il:wait:' .. token)
+  if type(edge) ~= 'string' then return {'open'} end
+  local kind, id, fence, wanted = string.match(edge, '^(%u) (%d+) (%d+) (.+)$')
+  if not kind then return {'open'} end
+  path[#path + 1] = kind .. ' ' .. id .. ' ' .. fence
+  key = wanted
+end
+return {'open'}
+)lua";
+
 template <size_t... kSizes>
 constexpr auto Join(const char (&...parts)[kSizes]) {
     std::array<char, (... + (kSizes - 1))> whole{};
@@ -180,11 +204,13 @@ constexpr auto kAcquire = Join(kLook, kFence, kAcquireBody);
 constexpr auto kExtend = Join(kLook, kExtendBody);
 constexpr auto kRelease = Join(kLook, kFence, kReleaseBody);
 constexpr auto kRaise = Join(kLook, kFence, kRaiseBody);
+constexpr auto kWaits = Join(kLook, kWaitsBody);
 
 constexpr std::string_view kTexts[kScripts] = {View(kAcquire), View(kExtend), View(kRelease),
-                                               View(kRaise)};
+                                               View(kRaise), View(kWaits)};
 constexpr std::array<char, 40> kShas[kScripts] = {Sha1Hex(kTexts[0]), Sha1Hex(kTexts[1]),
-                                                  Sha1Hex(kTexts[2]), Sha1Hex(kTexts[3])};
+                                                  Sha1Hex(kTexts[2]), Sha1Hex(kTexts[3]),
+                                                  Sha1Hex(kTexts[4])};
 
 }  // namespace
 

@@ -177,8 +177,8 @@ class Peer : public Participant {
 
   private:
     void Honest(Link &link, const Argv &argv);
+    uint16_t port_ = 0;  // before listener_, which sets it
     int listener_ = -1;
-    uint16_t port_ = 0;
     int accepted_ = 0;
     std::vector<std::unique_ptr<Link>> links_;
 };
@@ -208,8 +208,8 @@ class DelayedRoad : public Participant {
         bool server_closed = false;
     };
     std::string server_path_;
+    uint16_t port_ = 0;  // before listener_, which sets it
     int listener_ = -1;
-    uint16_t port_ = 0;
     int held_ = -1;
     std::vector<std::unique_ptr<Way>> ways_;
 };
