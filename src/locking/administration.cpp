@@ -62,6 +62,7 @@ KeyAnswer AskAbout(const std::string &key, shared::Operation operation, int32 *h
         case shared::Outcome::kAbsent:
             return KeyAnswer::kAbsent;
         case shared::Outcome::kNone:
+        case shared::Outcome::kDeadlock:
         case shared::Outcome::kLost:
         case shared::Outcome::kUnavailable:
             break;

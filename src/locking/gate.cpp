@@ -2,6 +2,7 @@
 
 #include "locking/gate.hpp"
 
+#include "locking/wait_record.hpp"
 #include "pg/clock.hpp"
 #include "pg/settings.hpp"
 #include "shared/counters.hpp"
@@ -65,7 +66,7 @@ void CountGateWait(LockKind kind, shared::Ended ended, int64 us) {
 
 }  // namespace
 
-GateResult TakeGate(uint64 hash, LockKind kind, WaitBudget &budget) {
+GateResult TakeGate(uint64 hash, LockKind kind, int32 entry, WaitBudget &budget) {
     const LOCKTAG tag = GateTag(hash);
     TransactionOwner owner;
     if (TryGate(tag)) {
@@ -79,6 +80,7 @@ GateResult TakeGate(uint64 hash, LockKind kind, WaitBudget &budget) {
     const bool ours = left_ms < INT_MAX && (LockTimeout == 0 || left_ms < LockTimeout);
     const int64 started_us = pg::BootUs();
     try {
+        ScopedWaitRecord record(shared::WaitKind::kGate, entry);
         ScopedLockTimeout timeout(ours ? static_cast<int>(left_ms) : LockTimeout);
         pg::Call([&] { (void)LockAcquire(&tag, ExclusiveLock, false, false); });
     } catch (const pg::PgError &error) {

@@ -14,6 +14,7 @@
 #include "locking/hold_set.hpp"
 #include "locking/lease_request.hpp"
 #include "locking/transaction_end.hpp"
+#include "locking/wait_record.hpp"
 #include "pg/clock.hpp"
 #include "pg/injection.hpp"
 #include "pg/settings.hpp"
@@ -188,6 +189,14 @@ void AdoptWithoutLease(Hold *hold) {
                        std::move(detail));
 }
 
+[[noreturn]] void ThrowDeadlock(const Hold *hold) {
+    throw pg::SqlError(ERRCODE_T_R_DEADLOCK_DETECTED, "deadlock detected",
+                       "This transaction waits for lock \"" + std::string(hold->key) +
+                           "\", which another database server holds; that one waits for a lock of "
+                           "this transaction.",
+                       "Take several locks in one call, or everywhere in the same order.");
+}
+
 // Counts the transaction in the entry's interest. The hold is in the hold set already.
 void JoinEntry(Hold *hold) {
     if (shared::Get() == nullptr) {
@@ -275,6 +284,7 @@ Leased TakeLeases(size_t first, size_t count, bool no_wait, WaitBudget &budget) 
         const int64 started_us = pg::BootUs();
         LeaseAnswer answer;
         try {
+            ScopedWaitRecord record(shared::WaitKind::kLease, missing.front());
             answer = AskWorker(shared::Operation::kAcquire, missing, no_wait, 0, budget);
         } catch (...) {
             shared::Count(KindOf(hold_at(0)), shared::Counter::kCancelled);
@@ -293,6 +303,9 @@ Leased TakeLeases(size_t first, size_t count, bool no_wait, WaitBudget &budget) 
         }
         if (answer.outcome == shared::Outcome::kBusy) {
             return Leased::kBusy;
+        }
+        if (answer.outcome == shared::Outcome::kDeadlock) {
+            ThrowDeadlock(hold_at(0));
         }
         if (answer.outcome == shared::Outcome::kUnavailable) {
             break;
@@ -377,7 +390,7 @@ std::vector<Grant> AcquireLocks(const std::vector<LockRequest> &requests, WaitBu
         for (const LockRequest *request : sorted) {
             Hold *hold = AddHold(*request);
             IL_INJECT("joined");
-            if (TakeGate(hold->hash, hold->kind, budget) != GateResult::kGot) {
+            if (TakeGate(hold->hash, hold->kind, hold->entry, budget) != GateResult::kGot) {
                 ThrowTimedOut(hold);
             }
         }
@@ -413,7 +426,7 @@ std::optional<Grant> TryAcquireLock(const LockRequest &request) {
     ConsiderEarlyRelease();
     Hold *hold = AddHold(request);
     WaitBudget budget = WaitBudget::NoWait();
-    if (TakeGate(hold->hash, hold->kind, budget) != GateResult::kGot) {
+    if (TakeGate(hold->hash, hold->kind, hold->entry, budget) != GateResult::kGot) {
         shared::Count(KindOf(hold), shared::Counter::kBusy);
         Forget(hold);
         return std::nullopt;

@@ -5,6 +5,7 @@
 #include "locking/hold_check.hpp"
 #include "locking/hold_set.hpp"
 #include "locking/lease_request.hpp"
+#include "locking/wait_record.hpp"
 #include "pg/clock.hpp"
 #include "pg/injection.hpp"
 #include "pg/settings.hpp"
@@ -191,6 +192,7 @@ extern "C" void OnResourceRelease(ResourceReleasePhase phase, bool, bool, void *
 }
 
 extern "C" void OnExit(int, Datum) {
+    ClearWaitRecord();
     AbandonRequest();
     MarkEnding(0);
     armed = false;

@@ -11,9 +11,13 @@ Size SlotArraySize(int count) {
 void InitSlots(SlotArray *slots, int count) {
     slots->count = count;
     pg_atomic_init_u32(&slots->filled.head, 0);
+    pg_atomic_init_u32(&slots->waiting, 0);
+    pg_atomic_init_u64(&slots->wait_ids, 0);
     for (int32 index = 0; index < count; index++) {
         Slot *slot = SlotAt(slots, index);
         pg_atomic_init_u64(&slot->word, MakeWord(0, SlotState::kFree));
+        pg_atomic_init_u32(&slot->wait.kind, static_cast<uint32>(WaitKind::kNone));
+        pg_atomic_init_u64(&slot->wait.id, 0);
         InitWorkNode(&slot->work);
     }
 }
@@ -26,6 +30,29 @@ uint64 Fill(SlotArray *slots, int32 index) {
     pg_memory_barrier();  // the word before the list
     Push(&slots->filled, &slot->work, static_cast<uint32>(index));
     return request;
+}
+
+void BeginWait(SlotArray *slots, int32 index, WaitKind kind, uint32 wanted, const uint32 *held,
+               uint32 held_count, uint64 fence) {
+    WaitRecord *record = &SlotAt(slots, index)->wait;
+    pg_atomic_write_u64(&record->id, pg_atomic_add_fetch_u64(&slots->wait_ids, 1));
+    record->wanted = wanted;
+    record->held_count = std::min(held_count, kMaxHeldTold);
+    record->fence = fence;
+    memcpy(record->held, held, sizeof(uint32) * record->held_count);
+    pg_write_barrier();
+    if (pg_atomic_exchange_u32(&record->kind, static_cast<uint32>(kind)) ==
+        static_cast<uint32>(WaitKind::kNone)) {
+        pg_atomic_fetch_add_u32(&slots->waiting, 1);
+    }
+}
+
+void EndWait(SlotArray *slots, int32 index) {
+    WaitRecord *record = &SlotAt(slots, index)->wait;
+    if (pg_atomic_exchange_u32(&record->kind, static_cast<uint32>(WaitKind::kNone)) !=
+        static_cast<uint32>(WaitKind::kNone)) {
+        pg_atomic_fetch_sub_u32(&slots->waiting, 1);
+    }
 }
 
 void Abandon(Slot *slot) {

@@ -24,6 +24,8 @@ namespace inventory_lock::shared {
 
 inline constexpr uint32 kMaxKeysPerRequest = 1024;
 
+inline constexpr uint32 kMaxHeldTold = 64;  // holds that a waiting transaction tells about
+
 enum class SlotState : uint8 { kFree = 0, kFilled, kTaken, kAnswered, kAbandoned };
 
 enum class Operation : uint8 {
@@ -42,6 +44,21 @@ enum class Outcome : uint8 {
     kLost,         // the lease is not ours any more
     kUnavailable,  // Redis does not answer
     kAbsent,       // kForce, kInspect: there is no such key
+    kDeadlock,     // the wait closes a circle between clusters, and this one gives way
+};
+
+enum class WaitKind : uint32 { kNone = 0, kGate, kLease };
+
+// What a transaction that holds leases waits for, so that deadlocks between clusters can be found.
+// Written by the backend before it waits, `kind` last; cleared when the wait ends. The worker reads
+// id again after the rest: when it has changed, what it read is worthless.
+struct WaitRecord {
+    pg_atomic_uint32 kind;  // WaitKind
+    pg_atomic_uint64 id;    // new with every wait
+    uint32 wanted;          // the lease entry waited for
+    uint32 held_count;
+    uint64 fence;           // the highest that the transaction holds
+    uint32 held[kMaxHeldTold];
 };
 
 struct Slot {
@@ -60,11 +77,14 @@ struct Slot {
     uint32 blocked_entry;  // kBusy: which of the entries
     uint64 fence;          // kRaise
 
+    WaitRecord wait;
     WorkNode work;
 };
 
 struct SlotArray {
     int32 count;
+    pg_atomic_uint32 waiting;   // slots with a wait record
+    pg_atomic_uint64 wait_ids;  // the last one given
     WorkList filled;
     // followed by Slot slots[count]
 };
@@ -91,6 +111,11 @@ inline bool Advance(Slot *slot, uint64 request, SlotState from, SlotState to) {
 // The backend's: publishes the payload as a new request and puts the slot on the worker's list.
 // Returns the request's number. The slot must not be Filled or Taken.
 uint64 Fill(SlotArray *slots, int32 index);
+
+// The backend's: tells that its transaction, which holds `held`, begins to wait. Never raises.
+void BeginWait(SlotArray *slots, int32 index, WaitKind kind, uint32 wanted, const uint32 *held,
+               uint32 held_count, uint64 fence);
+void EndWait(SlotArray *slots, int32 index);
 
 // The backend's: gives up the request in whatever state it is. Never raises or waits.
 void Abandon(Slot *slot);

@@ -119,6 +119,7 @@ int64 Keeper::Turn(int64 now_us) {
     TakeWork(now_us);
     CheckDue(now_us);
     RetryDue(now_us);
+    WatchWaits(now_us);
     int64 next_us = now_us + (requests_.empty() ? kIdleSleepUs : kBusySleepUs);
     for (const auto &session : sessions_) {
         next_us = std::min<int64>(next_us, session->node->Step(now_us));
@@ -135,7 +136,7 @@ int64 Keeper::Turn(int64 now_us) {
                       now_us);
         }
     }
-    next_us = std::min(next_us, breaker_.NextProbeUs());
+    next_us = std::min({next_us, waits_due_us_, breaker_.NextProbeUs()});
     SendExtends(now_us);
     uint64 commands = 0;
     for (const auto &session : sessions_) {

@@ -101,6 +101,11 @@ class Keeper final {
     bool ForeignSeen(const std::string &key, int64 now_us) const;
     void NoteRedisTime(Session &session, uint64 time_us, int64 sent_us, int64 now_us);
 
+    // keeper_deadlocks.cpp: circles of waiting between clusters.
+    void WatchWaits(int64 now_us);
+    void PublishWait(int32 slot, int64 now_us);
+    void OnWaits(const Operation &operation, const redis::WaitsAnswer &answer);
+
     // keeper_replies.cpp: what Redis says.
     void OnLaneReady(Session &session, int lane);
     void OnLaneDown(Session &session, int lane, const redis::Trouble &trouble);
@@ -142,6 +147,8 @@ class Keeper final {
     std::unordered_map<int32, Request> requests_;  // by slot
     std::unordered_map<uint64, Operation> operations_;  // by tag
     std::unordered_map<std::string, int64> foreign_;    // key → last seen
+    std::unordered_map<int32, std::vector<uint64>> suspects_;  // slot → waits of a circle seen once
+    int64 waits_due_us_ = INT64_MAX;
     std::vector<int32> to_extend_;
     std::vector<int32> takeover_;  // Unknown entries of an earlier worker
     using Timer = std::pair<int64, int32>;

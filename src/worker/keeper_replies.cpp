@@ -95,6 +95,7 @@ void Keeper::Forget(Operation &operation, int64 now_us) {
         case Purpose::kTime:
         case Purpose::kInfo:
         case Purpose::kOrphan:
+        case Purpose::kWaits:
             return;
     }
     if (mine) {
@@ -266,6 +267,13 @@ void Keeper::OnReply(Session &session, int lane, uint64 tag, redis::ReplyView re
             }
             if (answer.ok && !answer.ours) {
                 MarkLost(operation.entries[0], shared::LostReason::kTaken, now_us);
+            }
+            break;
+        }
+        case Purpose::kWaits: {
+            const redis::WaitsAnswer answer = redis::ParseWaits(reply);
+            if (!again_by_text(answer.no_script)) {
+                OnWaits(operation, answer);
             }
             break;
         }
@@ -453,6 +461,7 @@ void Keeper::OnTaken(Operation &operation, const redis::AcquireAnswer &answer, i
     }
     starting_ = starting;
     request->blocked = true;
+    request->blocked_entry = index;
     if (dirty) {
         WaitUntil(*request, now_us);
         return;

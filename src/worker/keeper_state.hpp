@@ -75,6 +75,7 @@ struct Keeper::Request {
     bool no_wait = false;
     bool in_flight = false;
     bool blocked = false;      // somebody else has a key of it
+    int32 blocked_entry = -1;  // which
     std::vector<int32> entries;
     uint64 raise_above = 0;
     int64 taken_us = 0;
@@ -84,7 +85,7 @@ struct Keeper::Request {
 };
 
 enum class Purpose : uint8 { kAcquire, kExtend, kRelease, kRaise, kIdleTime, kProbe, kTime, kInfo,
-                             kForce, kInspect, kFence, kOrphan };
+                             kForce, kInspect, kFence, kOrphan, kWaits };
 
 // A command on its way.
 struct Keeper::Operation {
@@ -97,6 +98,7 @@ struct Keeper::Operation {
     std::vector<int64> ttls_ms;          // as sent
     int32 slot = -1;
     uint64 number = 0;
+    uint64 fence = 0;
     int64 sent_us = 0;
 };
 
