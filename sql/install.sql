@@ -12,7 +12,7 @@ SELECT count(*) FROM pg_depend JOIN pg_proc ON classid = 'pg_proc'::regclass AND
     AND pronamespace <> 'inventory_lock'::regnamespace;
 SELECT has_schema_privilege('public', 'inventory_lock', 'USAGE') AS usage, has_schema_privilege('public', 'inventory_lock', 'CREATE') AS create;
 -- bindings are data that pg_dump carries
-SELECT extconfig::regclass[] FROM pg_extension WHERE extname = 'inventory_lock';
+SELECT 'inventory_lock.binding'::regclass = ANY (extconfig) AS dumped FROM pg_extension WHERE extname = 'inventory_lock';
 -- every function says what it is for
 SELECT p.oid::regprocedure FROM pg_proc p LEFT JOIN pg_description d ON d.objoid = p.oid AND d.classoid = 'pg_proc'::regclass
     WHERE pronamespace = 'inventory_lock'::regnamespace AND description IS NULL;

@@ -64,19 +64,45 @@ void PutOrder(FunctionCallInfo fcinfo, const commerce::OrderAnswer &answer,
     Result(fcinfo).Put(row);
 }
 
-std::string LinesJson(const std::vector<commerce::OrderLine> &lines) {
+// `chosen` is what the units that this call changes are called.
+std::string LinesJson(const std::vector<commerce::OrderLine> &lines, const char *chosen) {
     std::string json = "[";
     for (const commerce::OrderLine &line : lines) {
         json += json.size() > 1 ? ", " : "";
         json += "{\"line_no\": " + std::to_string(line.line_no) +
                 ", \"variant_id\": " + commerce::JsonString(line.variant_id) +
                 ", \"location_id\": " + commerce::JsonString(line.location_id) +
-                ", \"quantity\": " + std::to_string(line.quantity) +
-                ", \"restored\": " + std::to_string(line.restored) +
+                ", \"quantity\": " + std::to_string(line.quantity) + ", \"" + std::string(chosen) +
+                "\": " + std::to_string(line.chosen) +
                 ", \"cancelled\": " + std::to_string(line.cancelled) +
                 ", \"fulfilled\": " + std::to_string(line.fulfilled) + "}";
     }
     return json + "]";
+}
+
+// The order and its lines, which cancelling and fulfilling take alike.
+commerce::OrderChangeRequest ReadOrderChange(const Arguments &arguments) {
+    commerce::OrderChangeRequest request;
+    request.order_id = arguments.Id(0, "order_id");
+    if (!arguments.IsNull(1)) {
+        request.choice.lines =
+            commerce::ReadLineSelectors(commerce::ReadJson(arguments.Required(1, "lines")));
+    }
+    return request;
+}
+
+void PutOrderChange(FunctionCallInfo fcinfo, const commerce::OrderChangeAnswer &answer,
+                    const char *chosen, const locking::WaitBudget &budget) {
+    Row row;
+    row.Text(answer.order.id.text)
+        .Text(answer.order.status)
+        .Bool(answer.replayed)
+        .Int8(answer.units)
+        .Value(commerce::MakeJsonb(LinesJson(answer.order.lines, chosen)))
+        .Int8(static_cast<int64>(answer.order.grant.fence))
+        .Text(answer.redis ? "redis" : "database")
+        .Float8(budget.WaitedMs());
+    Result(fcinfo).Put(row);
 }
 
 }  // namespace
@@ -104,12 +130,7 @@ IL_FUNCTION(inventory_lock_place_order) {
 IL_FUNCTION(inventory_lock_cancel_order) {
     const Arguments arguments(fcinfo);
     RequireWritable("cancel_order_locked()");
-    commerce::CancellationRequest request;
-    request.order_id = arguments.Id(0, "order_id");
-    if (!arguments.IsNull(1)) {
-        request.lines =
-            commerce::ReadLineSelectors(commerce::ReadJson(arguments.Required(1, "lines")));
-    }
+    commerce::OrderChangeRequest request = ReadOrderChange(arguments);
     request.occasion.kind = "cancel";
     request.occasion.reason = arguments.Text(2, "reason");
     request.occasion.reference_type = "order";
@@ -118,17 +139,20 @@ IL_FUNCTION(inventory_lock_cancel_order) {
     locking::WaitBudget budget = locking::WaitBudget::From(nullptr);
     commerce::Session session;
     const auto binding = commerce::OpenForCancelling(binding_name);
-    const commerce::CancellationAnswer answer = commerce::CancelOrder(*binding, request, budget);
-    Row row;
-    row.Text(answer.order_id)
-        .Text(answer.status)
-        .Bool(answer.replayed)
-        .Int8(answer.restored)
-        .Value(commerce::MakeJsonb(LinesJson(answer.lines)))
-        .Int8(static_cast<int64>(answer.fence))
-        .Text(answer.redis ? "redis" : "database")
-        .Float8(budget.WaitedMs());
-    Result(fcinfo).Put(row);
+    PutOrderChange(fcinfo, commerce::CancelOrder(*binding, request, budget), "restored", budget);
+    session.Finish();
+    return static_cast<Datum>(0);
+}
+
+IL_FUNCTION(inventory_lock_fulfil_order) {
+    const Arguments arguments(fcinfo);
+    RequireWritable("fulfil_order_locked()");
+    const commerce::OrderChangeRequest request = ReadOrderChange(arguments);
+    const std::string binding_name = arguments.Text(2, "binding");
+    locking::WaitBudget budget = locking::WaitBudget::From(nullptr);
+    commerce::Session session;
+    const auto binding = commerce::OpenForFulfilling(binding_name);
+    PutOrderChange(fcinfo, commerce::FulfilOrder(*binding, request, budget), "shipped", budget);
     session.Finish();
     return static_cast<Datum>(0);
 }

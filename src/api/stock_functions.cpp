@@ -6,14 +6,14 @@
 #include "api/arguments.hpp"
 #include "api/result.hpp"
 #include "commerce/adjustment.hpp"
+#include "commerce/several_levels.hpp"
 #include "commerce/stock_report.hpp"
 
 namespace inventory_lock::api {
 
 namespace {
 
-void PutAdjustment(FunctionCallInfo fcinfo, const commerce::AdjustmentResult &result,
-                   const locking::WaitBudget &budget) {
+Row AdjustmentRow(const commerce::AdjustmentResult &result, const locking::WaitBudget &budget) {
     Row row;
     row.Text(result.movement_id)
         .Text(result.variant_id)
@@ -28,7 +28,25 @@ void PutAdjustment(FunctionCallInfo fcinfo, const commerce::AdjustmentResult &re
         .Text(result.protection)
         .Bool(result.replayed)
         .Float8(budget.WaitedMs());
+    return row;
+}
+
+void PutAdjustment(FunctionCallInfo fcinfo, const commerce::AdjustmentResult &result,
+                   const locking::WaitBudget &budget) {
+    Row row = AdjustmentRow(result, budget);
     Result(fcinfo).Put(row);
+}
+
+// Arguments that explain a change: reason, location or not, reference, actor, note, request_key.
+commerce::Occasion ReadOccasion(const Arguments &arguments, int reason, int reference_type) {
+    commerce::Occasion occasion;
+    occasion.reason = arguments.Text(reason, "reason");
+    occasion.reference_type = arguments.OptionalText(reference_type);
+    occasion.reference_id = arguments.OptionalText(reference_type + 1);
+    occasion.actor = arguments.OptionalText(reference_type + 2);
+    occasion.note = arguments.OptionalText(reference_type + 3);
+    occasion.request_key = arguments.OptionalText(reference_type + 4);
+    return occasion;
 }
 
 int64 ReadQuantity(const Arguments &arguments) {
@@ -58,30 +76,118 @@ commerce::Adjustment ReadOrderChange(const Arguments &arguments) {
     return adjustment;
 }
 
+// What adjust_stock_locked and set_stock_locked have in common.
+commerce::Adjustment ReadAdjustment(const Arguments &arguments) {
+    commerce::Adjustment adjustment;
+    adjustment.variant_id = arguments.Id(0, "variant_id");
+    adjustment.location_id = arguments.OptionalText(3);
+    adjustment.occasion = ReadOccasion(arguments, 2, 4);
+    adjustment.expected = arguments.OptionalInt8(9);
+    return adjustment;
+}
+
+Datum Adjust(FunctionCallInfo fcinfo, const commerce::Adjustment &adjustment) {
+    const Arguments arguments(fcinfo);
+    locking::WaitBudget budget = locking::WaitBudget::From(arguments.OptionalInterval(10));
+    const std::string binding_name = arguments.Text(11, "binding");
+    commerce::Session session;
+    const auto binding = commerce::OpenForStock(binding_name);
+    PutAdjustment(fcinfo, commerce::AdjustStock(*binding, adjustment, budget), budget);
+    session.Finish();
+    return static_cast<Datum>(0);
+}
+
+void PutOutcome(int64 item, const commerce::BulkOutcome &outcome, Result *result) {
+    Row row;
+    row.Int8(item)
+        .Text(outcome.variant_id)
+        .Text(outcome.location_id)
+        .Int8(outcome.delta)
+        .Int8(outcome.quantity_before)
+        .Int8(outcome.quantity_after);
+    if (outcome.grant) {
+        row.Int8(static_cast<int64>(outcome.grant->fence))
+            .Text(commerce::ProtectionName(*outcome.grant));
+    } else {
+        row.Null().Null();
+    }
+    row.Text(outcome.sqlstate).Text(outcome.message);
+    result->Put(row);
+}
+
 constexpr int kOrderChangeWait = 5;
 constexpr int kOrderChangeBinding = 6;
 
 }  // namespace
 
 IL_FUNCTION(inventory_lock_adjust_stock) {
-    const Arguments arguments(fcinfo);
     RequireWritable("adjust_stock_locked()");
-    commerce::Adjustment adjustment;
-    adjustment.variant_id = arguments.Id(0, "variant_id");
+    const Arguments arguments(fcinfo);
+    commerce::Adjustment adjustment = ReadAdjustment(arguments);
     adjustment.delta = arguments.Int8(1, "delta");
-    adjustment.occasion.reason = arguments.Text(2, "reason");
-    adjustment.location_id = arguments.OptionalText(3);
-    adjustment.occasion.reference_type = arguments.OptionalText(4);
-    adjustment.occasion.reference_id = arguments.OptionalText(5);
-    adjustment.occasion.actor = arguments.OptionalText(6);
-    adjustment.occasion.note = arguments.OptionalText(7);
-    adjustment.occasion.request_key = arguments.OptionalText(8);
-    adjustment.expected = arguments.OptionalInt8(9);
+    return Adjust(fcinfo, adjustment);
+}
+
+IL_FUNCTION(inventory_lock_set_stock) {
+    RequireWritable("set_stock_locked()");
+    const Arguments arguments(fcinfo);
+    commerce::Adjustment adjustment = ReadAdjustment(arguments);
+    adjustment.counted = arguments.Int8(1, "counted");
+    adjustment.occasion.kind = "count";
+    return Adjust(fcinfo, adjustment);
+}
+
+IL_FUNCTION(inventory_lock_transfer_stock) {
+    RequireWritable("transfer_stock_locked()");
+    const Arguments arguments(fcinfo);
+    commerce::Transfer transfer;
+    transfer.variant_id = arguments.Id(0, "variant_id");
+    transfer.quantity = ReadQuantity(arguments);
+    transfer.from_location = arguments.Text(2, "from_location");
+    transfer.to_location = arguments.Text(3, "to_location");
+    transfer.occasion = ReadOccasion(arguments, 4, 5);
     locking::WaitBudget budget = locking::WaitBudget::From(arguments.OptionalInterval(10));
     const std::string binding_name = arguments.Text(11, "binding");
     commerce::Session session;
     const auto binding = commerce::OpenForStock(binding_name);
-    PutAdjustment(fcinfo, commerce::AdjustStock(*binding, adjustment, budget), budget);
+    const auto results = commerce::TransferStock(*binding, transfer, budget);
+    Result result(fcinfo);
+    for (const commerce::AdjustmentResult &half : results) {
+        Row row = AdjustmentRow(half, budget);
+        result.Put(row);
+    }
+    session.Finish();
+    return static_cast<Datum>(0);
+}
+
+IL_FUNCTION(inventory_lock_adjust_stock_bulk) {
+    RequireWritable("adjust_stock_bulk_locked()");
+    const Arguments arguments(fcinfo);
+    const commerce::Json items = commerce::ReadJson(arguments.Required(0, "items"));
+    const std::string policy = arguments.Text(1, "policy");
+    if (policy != "all_or_nothing" && policy != "best_effort") {
+        throw pg::SqlError(ERRCODE_INVALID_PARAMETER_VALUE,
+                           "argument \"policy\" must be \"all_or_nothing\" or \"best_effort\"");
+    }
+    commerce::Occasion occasion;
+    occasion.reason = arguments.Text(2, "reason");
+    occasion.reference_type = arguments.OptionalText(3);
+    occasion.reference_id = arguments.OptionalText(4);
+    occasion.actor = arguments.OptionalText(5);
+    occasion.note = arguments.OptionalText(6);
+    locking::WaitBudget budget = locking::WaitBudget::From(arguments.OptionalInterval(7));
+    const std::string binding_name = arguments.Text(8, "binding");
+    commerce::Session session;
+    const auto binding = commerce::OpenForStock(binding_name);
+    const auto outcomes =
+        commerce::AdjustBulk(*binding, commerce::ReadBulkItems(*binding, items),
+                             policy == "best_effort" ? commerce::BulkPolicy::kBestEffort
+                                                     : commerce::BulkPolicy::kAllOrNothing,
+                             occasion, budget);
+    Result result(fcinfo);
+    for (size_t i = 0; i < outcomes.size(); i++) {
+        PutOutcome(static_cast<int64>(i), outcomes[i], &result);
+    }
     session.Finish();
     return static_cast<Datum>(0);
 }

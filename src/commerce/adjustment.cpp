@@ -23,7 +23,8 @@ std::unique_ptr<Statement> BuildFindRequest(const Binding &binding) {
                     " {s:movement.reference_type|NULL}::pg_catalog.text,"
                     " {s:movement.reference_id|NULL}::pg_catalog.text,"
                     " {s:movement.fence|0}::pg_catalog.int8,"
-                    " {s:movement.protection|NULL}::pg_catalog.text"
+                    " {s:movement.protection|NULL}::pg_catalog.text,"
+                    " {s:movement.kind|NULL}::pg_catalog.text"
                     " FROM {movement} s WHERE s.{movement.request_key}{=}$1"),
         std::vector<Oid>{TEXTOID});
 }
@@ -34,7 +35,36 @@ std::unique_ptr<Statement> BuildFindRequest(const Binding &binding) {
                        what + " differs.");
 }
 
-// The answer to a request that has been applied before.
+void CheckQuantity(const Adjustment &adjustment) {
+    if (adjustment.counted) {
+        if (*adjustment.counted < 0) {
+            throw pg::SqlError(pg::kInvalidQuantity, "argument \"counted\" must not be negative");
+        }
+        return;
+    }
+    // The lowest bigint has no positive counterpart.
+    if (adjustment.delta == 0 || adjustment.delta == std::numeric_limits<int64>::min()) {
+        throw pg::SqlError(pg::kInvalidQuantity, adjustment.delta == 0 ? "delta must not be zero"
+                                                                       : "delta is out of range");
+    }
+}
+
+// What a stock take changes.
+int64 DeltaToCounted(const Level &level, int64 counted) {
+    int64 delta;
+    if (__builtin_sub_overflow(counted, level.on_hand, &delta)) {
+        throw pg::SqlError(pg::kInvalidQuantity, "quantity out of range");
+    }
+    return delta;
+}
+
+}  // namespace
+
+std::shared_ptr<Binding> OpenForStock(const std::string &binding) {
+    return OpenBinding(binding, {{TableId::kStockLevel, ACL_SELECT | ACL_UPDATE},
+                                 {TableId::kMovement, ACL_SELECT | ACL_INSERT}});
+}
+
 std::optional<AdjustmentResult> FindEarlierAnswer(Binding &binding, const Adjustment &adjustment,
                                                   const StockNeed &need) {
     const Occasion &occasion = adjustment.occasion;
@@ -63,8 +93,12 @@ std::optional<AdjustmentResult> FindEarlierAnswer(Binding &binding, const Adjust
     if (need.location && result.location_id != need.location->text) {
         RequestKeyReused(*occasion.request_key, "location_id");
     }
-    if (result.delta != adjustment.delta) {
-        RequestKeyReused(*occasion.request_key, "delta");
+    if (rows.Text(0, 10) != occasion.kind) {
+        RequestKeyReused(*occasion.request_key, "kind");
+    }
+    if (adjustment.counted ? result.quantity_after != *adjustment.counted
+                           : result.delta != adjustment.delta) {
+        RequestKeyReused(*occasion.request_key, adjustment.counted ? "counted" : "delta");
     }
     if (rows.Text(0, 5) != occasion.reason) {
         RequestKeyReused(*occasion.request_key, "reason");
@@ -87,28 +121,13 @@ std::optional<AdjustmentResult> FindEarlierAnswer(Binding &binding, const Adjust
     return result;
 }
 
-void CheckDelta(int64 delta) {
-    // The lowest bigint has no positive counterpart.
-    if (delta == 0 || delta == std::numeric_limits<int64>::min()) {
-        throw pg::SqlError(pg::kInvalidQuantity,
-                           delta == 0 ? "delta must not be zero" : "delta is out of range");
-    }
-}
-
-}  // namespace
-
-std::shared_ptr<Binding> OpenForStock(const std::string &binding) {
-    return OpenBinding(binding, {{TableId::kStockLevel, ACL_SELECT | ACL_UPDATE},
-                                 {TableId::kMovement, ACL_SELECT | ACL_INSERT}});
-}
-
 void FlushBehindFirstWriter() {
     RunOnce("SELECT pg_catalog.pg_logical_emit_message(true, 'inventory_lock', '')");
 }
 
 AdjustmentResult AdjustStock(Binding &binding, const Adjustment &adjustment,
                              locking::WaitBudget &budget) {
-    CheckDelta(adjustment.delta);
+    CheckQuantity(adjustment);
     const std::vector<StockNeed> needs = {
         MakeNeed(binding, adjustment.variant_id, adjustment.location_id)};
     const StockNeed &need = needs[0];
@@ -122,8 +141,11 @@ AdjustmentResult AdjustStock(Binding &binding, const Adjustment &adjustment,
     const std::vector<Level> levels = LockLevels(binding, needs, budget)[0];
     StockChange change;
     change.variant = need.variant;
-    change.level = ChooseLevel(need, levels, adjustment.delta, adjustment.floor);
-    change.delta = adjustment.delta;
+    // A stock take without location is about the same level as an increase.
+    change.level =
+        ChooseLevel(need, levels, adjustment.counted ? 1 : adjustment.delta, adjustment.floor);
+    change.delta =
+        adjustment.counted ? DeltaToCounted(change.level, *adjustment.counted) : adjustment.delta;
     if (adjustment.expected && change.level.on_hand != *adjustment.expected) {
         throw pg::SqlError(pg::kExpectedQuantityMismatch,
                            "stock of variant \"" + need.variant.text + "\" is not as expected",

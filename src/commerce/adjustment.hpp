@@ -14,6 +14,7 @@ struct Adjustment {
     std::string variant_id;
     std::optional<std::string> location_id;
     int64 delta = 0;
+    std::optional<int64> counted;  // the quantity to set, instead of a delta
     Floor floor = Floor::kPhysical;
     std::optional<int64> expected;
     Occasion occasion;
@@ -47,6 +48,11 @@ AdjustmentResult AdjustStock(Binding &binding, const Adjustment &adjustment,
 // much that can be, else the movements with its reference do. Throws IL040, IL042.
 AdjustmentResult TakeBack(Binding &binding, const Adjustment &adjustment,
                           const std::string &order_id, locking::WaitBudget &budget);
+
+// The answer to a request that has been applied before, looked up by the occasion's request_key.
+// Throws IL021 when it was another request.
+std::optional<AdjustmentResult> FindEarlierAnswer(Binding &binding, const Adjustment &adjustment,
+                                                  const StockNeed &need);
 
 // A replayed answer must not be told before it is durable. Somebody else's commit may be visible
 // and not yet flushed; this writes a WAL record of our own, which puts our commit behind it.

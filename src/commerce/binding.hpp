@@ -39,6 +39,7 @@ enum class PlanId : uint8 {
     kLockOrderLines,
     kFindCancellation,
     kWriteCancellation,
+    kWriteFulfilment,
     kPlanIds,
 };
 

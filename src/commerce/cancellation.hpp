@@ -1,4 +1,5 @@
-// Cancelling orders: gives stock back exactly once, however often and concurrently it is asked.
+// Cancelling and fulfilling orders. Cancelling gives stock back exactly once, however often and
+// concurrently it is asked. Fulfilling is bookkeeping: the stock went when the order was placed.
 //
 // Runs in: backends. The truth is order_line.cancelled: what can be restored of a line is
 // quantity − cancelled − fulfilled, read under the order's lock and again when its rows are locked.
@@ -8,50 +9,35 @@
 #pragma once
 
 #include "commerce/adjustment.hpp"
-#include "commerce/order_request.hpp"
+#include "commerce/order_lines.hpp"
 
 namespace inventory_lock::commerce {
 
-// A line of an order and what happens to it.
-struct OrderLine {
-    int64 line_no = 0;
-    std::string variant_id;
-    std::string location_id;
-    int64 quantity = 0;
-    int64 cancelled = 0;
-    int64 fulfilled = 0;
-    int64 restored = 0;  // by this call
-
-    int64 Remaining() const { return quantity - cancelled - fulfilled; }
-};
-
-struct CancellationRequest {
+struct OrderChangeRequest {
     std::string order_id;
-    std::optional<std::vector<LineSelector>> lines;  // nullopt: the whole order
+    UnitChoice choice;
     Occasion occasion;
-    bool one_location = false;  // a selector by variant takes all from one location
 };
 
-struct CancellationAnswer {
-    std::string order_id;
-    std::string status;
+struct OrderChangeAnswer {
+    Order order;  // as it is afterwards
     bool replayed = false;
-    int64 restored = 0;  // units, over all lines
-    std::vector<OrderLine> lines;
-    uint64 fence = 0;  // the order lock's
-    bool redis = true;
+    int64 units = 0;  // over all lines
+    bool redis = false;
     std::vector<StockChange> changes;
     std::vector<WrittenChange> written;  // beside changes
 };
 
 // The binding for changes to orders that exist.
 std::shared_ptr<Binding> OpenForCancelling(const std::string &binding);
+std::shared_ptr<Binding> OpenForFulfilling(const std::string &binding);
 
 // Throws IL040, IL041, IL042 and what locking throws.
-CancellationAnswer CancelOrder(Binding &binding, const CancellationRequest &request,
-                               locking::WaitBudget &budget);
+OrderChangeAnswer CancelOrder(Binding &binding, const OrderChangeRequest &request,
+                              locking::WaitBudget &budget);
 
-// An order's lines, as they are now; nullopt when the id is none of the orders table's.
-std::optional<std::vector<OrderLine>> FindOrderLines(Binding &binding, const std::string &order_id);
+// The same without stock: what has been fulfilled cannot be cancelled any more.
+OrderChangeAnswer FulfilOrder(Binding &binding, const OrderChangeRequest &request,
+                              locking::WaitBudget &budget);
 
 }  // namespace inventory_lock::commerce

@@ -38,6 +38,10 @@ std::string ReturnMovementId(const Binding &binding) {
            "::pg_catalog.text AS movement_id";
 }
 
+bool HasLocation(const Binding &binding) {
+    return binding.find(TableId::kMovement, "location_id") != nullptr;
+}
+
 // A text value as the movement's column has it.
 std::string AsColumn(const Binding &binding, const char *role, const std::string &expression) {
     const Column *const column = binding.find(TableId::kMovement, role);
@@ -92,7 +96,21 @@ Rows RunWrite(Statement &statement, const Params &params, const Occasion &occasi
     throw pg::SqlError(
         pg::kIdempotencyKeyReused,
         "request_key \"" + *occasion.request_key + "\" has been used by another request",
-        "variant_id differs.");
+        "It was used for another variant.");
+}
+
+// A change of kind `transfer` is one of two movements, by its sign.
+std::unique_ptr<Statement> BuildWriteMany(const Binding &binding) {
+    ChangeTexts texts;
+    texts.kind =
+        "CASE WHEN $6{=}'transfer' THEN CASE WHEN l.delta{<}0 THEN 'transfer_out'"
+        " ELSE 'transfer_in' END ELSE $6 END";
+    texts.reference_id = "$11";
+    texts.request_key = "$12{||}l.n::pg_catalog.text";
+    std::vector<Oid> types = ChangeTypes(binding);
+    types.insert(types.end(), {TEXTOID, TEXTOID});
+    return std::make_unique<Statement>(
+        "WITH " + ChangeCtes(binding, texts) + SelectWritten(binding), types);
 }
 
 Datum LocationValue(const Binding &binding, const Level &level) {
@@ -139,23 +157,22 @@ WrittenChange WriteChange(Binding &binding, const StockChange &change, const Occ
     return written;
 }
 
-std::string ChangeCtes(const Binding &binding, const std::string &reference_id,
-                       const std::string &request_key, const std::string &from) {
+std::string ChangeCtes(const Binding &binding, const ChangeTexts &texts) {
     const bool located = LocationColumn(binding) != nullptr;
     const std::string insert =
         InsertSelect(binding, TableId::kMovement,
                      {{"occurred_at", "pg_catalog.clock_timestamp()"},
                       {"variant_id", AsColumn(binding, "variant_id", "l.variant_id")},
                       {"location_id", AsColumn(binding, "location_id", "l.location_id")},
-                      {"kind", "$6"},
+                      {"kind", texts.kind},
                       {"delta", "l.delta"},
                       {"on_hand_after", "l.on_hand"},
                       {"reason", "$7"},
                       {"reference_type", "$8"},
-                      {"reference_id", AsColumn(binding, "reference_id", reference_id)},
+                      {"reference_id", AsColumn(binding, "reference_id", texts.reference_id)},
                       {"actor", AsColumn(binding, "actor", "$9")},
                       {"note", "$10"},
-                      {"request_key", request_key},
+                      {"request_key", texts.request_key},
                       {"fence", "l.fence"},
                       {"protection", "l.protection"}});
     return binding.Sql(
@@ -167,8 +184,39 @@ std::string ChangeCtes(const Binding &binding, const std::string &reference_id,
         " FROM change c WHERE s.{stock_level.variant_id}{=}c.variant_id" +
         (located ? " AND s.{stock_level.location_id}{=}c.location_id" : "") +
         " RETURNING c.n, c.variant_id, c.location_id, c.delta, c.fence, c.protection, " +
-        kReturnedLevel + "), movement AS (" + insert + " FROM level l" + from +
-        ReturnMovementId(binding) + ")");
+        kReturnedLevel + "), movement AS (" + insert + " FROM level l" + texts.from +
+        ReturnMovementId(binding) + ", {movement.variant_id}::pg_catalog.text AS variant_id, " +
+        (HasLocation(binding) ? "{movement.location_id}" : "'main'") +
+        "::pg_catalog.text AS location_id)");
+}
+
+std::string SelectWritten(const Binding &binding) {
+    // Without a location in either table, the variant alone tells which movement is meant.
+    const bool by_location = HasLocation(binding) == (LocationColumn(binding) != nullptr);
+    return binding.Sql(
+        " SELECT l.on_hand, l.version, m.movement_id FROM level l LEFT JOIN movement m"
+        " ON m.variant_id{=}l.variant_id::pg_catalog.text AND " +
+        std::string(by_location ? "m.location_id{=}l.location_id::pg_catalog.text" : "false") +
+        " ORDER BY l.n");
+}
+
+std::vector<WrittenChange> ReadWritten(const Rows &rows, const std::vector<StockChange> &changes) {
+    if (rows.size() != changes.size()) {
+        throw NotWritten(changes.front().variant.text);
+    }
+    std::vector<WrittenChange> written;
+    for (size_t i = 0; i < rows.size(); i++) {
+        written.push_back({rows.Text(i, 2), rows.Int8(i, 0), rows.OptionalInt8(i, 1)});
+    }
+    return written;
+}
+
+std::vector<WrittenChange> WriteChanges(Binding &binding, const std::vector<StockChange> &changes,
+                                        const Occasion &occasion) {
+    Params params = ChangeParams(binding, changes, occasion);
+    params.Text(occasion.reference_id).Text(occasion.request_key);
+    return ReadWritten(
+        RunWrite(binding.Plan(PlanId::kWriteLevels, BuildWriteMany), params, occasion), changes);
 }
 
 std::vector<Oid> ChangeTypes(const Binding &binding) {

@@ -42,15 +42,27 @@ WrittenChange WriteChange(Binding &binding, const StockChange &change, const Occ
 // A level that was locked and did not take the update.
 pg::SqlError NotWritten(const std::string &variant_id);
 
-// The CTEs `change`, `level` and `movement` over parameters $1 to $10, for statements that write
-// several changes:
-//   change (n, variant_id, location_id, delta, fence, protection)
-//   level  (n, variant_id, …, on_hand, version)      the levels after the change
-//   movement (movement_id)
-// `reference_id` and `request_key` are expressions over level's alias l; `from` may add tables they
-// need (", placed p").
-std::string ChangeCtes(const Binding &binding, const std::string &reference_id,
-                       const std::string &request_key, const std::string &from);
+// What differs between statements that write several changes: expressions over the alias l of CTE
+// level, whose columns are n, variant_id, location_id, delta, fence, protection, on_hand, version.
+struct ChangeTexts {
+    std::string kind = "$6";
+    std::string reference_id = "NULL::pg_catalog.text";
+    std::string request_key = "NULL::pg_catalog.text";
+    std::string from;  // more tables for them (" CROSS JOIN placed p")
+};
+
+// The CTEs `change`, `level` (after the change) and `movement` (movement_id, variant_id,
+// location_id) over parameters $1 to $10.
+std::string ChangeCtes(const Binding &binding, const ChangeTexts &texts);
+
+// Selects what ReadWritten reads, one row per change.
+std::string SelectWritten(const Binding &binding);
+std::vector<WrittenChange> ReadWritten(const Rows &rows, const std::vector<StockChange> &changes);
+
+// Writes several changes and nothing else. A request_key becomes one key per movement:
+// `<request_key><number of the change>`.
+std::vector<WrittenChange> WriteChanges(Binding &binding, const std::vector<StockChange> &changes,
+                                        const Occasion &occasion);
 
 // The types and the values of $1 to $10.
 std::vector<Oid> ChangeTypes(const Binding &binding);

@@ -23,17 +23,6 @@ constexpr const char *kFingerprintVersion = "1:";
         found != nullptr ? "It is " + std::string(KindName(found->kind)) + "." : "It is missing.");
 }
 
-const Json &CheckObject(const Json &json, const std::string &path) {
-    if (json.kind != Json::Kind::kObject) {
-        WrongShape(path, "an object", &json);
-    }
-    return json;
-}
-
-std::string ElementPath(const char *array, size_t index) {
-    return std::string(array) + "[" + std::to_string(index) + "]";
-}
-
 // A whole number between the limits of bigint; nullopt when the JSON number is none.
 std::optional<int64> WholeNumber(const Json &number) {
     __int128 value = 0;
@@ -322,6 +311,34 @@ const Json &CheckArray(const Json &json, const char *path) {
         WrongShape(path, "an array", &json);
     }
     return json;
+}
+
+const Json &CheckObject(const Json &json, const std::string &path) {
+    if (json.kind != Json::Kind::kObject) {
+        WrongShape(path, "an object", &json);
+    }
+    return json;
+}
+
+std::string ElementPath(const char *array, size_t index) {
+    return std::string(array) + "[" + std::to_string(index) + "]";
+}
+
+std::optional<int64> ReadOptionalInteger(const Json &object, const char *name,
+                                         const std::string &path) {
+    const Json *const member = object.Find(name);
+    if (member == nullptr) {
+        return std::nullopt;
+    }
+    if (member->kind != Json::Kind::kNumber) {
+        WrongShape(path + "." + name, "a number", member);
+    }
+    const auto number = WholeNumber(*member);
+    if (!number) {
+        throw pg::SqlError(pg::kInvalidQuantity,
+                           path + "." + name + " must be a whole number in the range of bigint");
+    }
+    return number;
 }
 
 std::string Sha256(const std::string &text) {

@@ -65,10 +65,14 @@ std::vector<LineSelector> ReadLineSelectors(const Json &lines);
 std::string ReadId(const Json &object, const char *name, const std::string &path);
 std::optional<std::string> ReadOptionalId(const Json &object, const char *name,
                                           const std::string &path);
+std::optional<int64> ReadOptionalInteger(const Json &object, const char *name,
+                                         const std::string &path);
 int64 ReadQuantity(const Json &object, const char *name, const std::string &path);
 void CheckMembers(const Json &object, std::initializer_list<std::string_view> known,
                   const std::string &path);
 const Json &CheckArray(const Json &json, const char *path);
+const Json &CheckObject(const Json &json, const std::string &path);
+std::string ElementPath(const char *array, size_t index);
 
 // Hexadecimal SHA-256.
 std::string Sha256(const std::string &text);

@@ -102,6 +102,9 @@ std::unique_ptr<Statement> BuildWriteOrder(const Binding &binding) {
                                            {"location_id", "u.location_id"},
                                            {"quantity", "u.quantity"},
                                            {"unit_price", "u.unit_price::pg_catalog.numeric"}});
+    ChangeTexts texts;
+    texts.reference_id = "p.order_id::pg_catalog.text";
+    texts.from = " CROSS JOIN placed p";
     const std::string sql =
         "WITH placed AS (" + order +
         binding.Sql(
@@ -112,8 +115,7 @@ std::unique_ptr<Statement> BuildWriteOrder(const Binding &binding) {
         " FROM placed p CROSS JOIN ROWS FROM (pg_catalog.unnest($19), pg_catalog.unnest($20),"
         " pg_catalog.unnest($21), pg_catalog.unnest($22)) WITH ORDINALITY"
         " AS u (variant_id, location_id, quantity, unit_price, n)), " +
-        ChangeCtes(binding, "p.order_id::pg_catalog.text", "NULL::pg_catalog.text",
-                   " CROSS JOIN placed p") +
+        ChangeCtes(binding, texts) +
         " SELECT p.order_id::pg_catalog.text, p.created_at,"
         " (SELECT pg_catalog.count(*) FROM level) FROM placed p";
     std::vector<Oid> types = ChangeTypes(binding);

@@ -123,7 +123,7 @@ AdjustmentResult TakeBack(Binding &binding, const Adjustment &adjustment,
                               return line.variant_id == wanted.variant.text;
                           });
         if (sold) {
-            CancellationRequest request;
+            OrderChangeRequest request;
             request.order_id = order_id;
             LineSelector selector;
             selector.variant_id = wanted.variant.text;
@@ -131,10 +131,10 @@ AdjustmentResult TakeBack(Binding &binding, const Adjustment &adjustment,
             selector.quantity = adjustment.delta;
             selector.path = "variant \"" + wanted.variant.text + "\"";
             selector.quantity_path = "argument \"quantity\"";
-            request.lines = std::vector<LineSelector>{selector};
+            request.choice.lines = std::vector<LineSelector>{selector};
             request.occasion = taken_back.occasion;
-            request.one_location = true;
-            const CancellationAnswer answer = CancelOrder(binding, request, budget);
+            request.choice.one_location = true;
+            const OrderChangeAnswer answer = CancelOrder(binding, request, budget);
             return DescribeChange(answer.changes.at(0), answer.written.at(0));
         }
     }

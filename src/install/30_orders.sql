@@ -56,3 +56,27 @@ CREATE FUNCTION inventory_lock.cancel_order_locked(
     LANGUAGE c ROWS 1 AS 'MODULE_PATHNAME', 'inventory_lock_cancel_order';
 COMMENT ON FUNCTION inventory_lock.cancel_order_locked(text, jsonb, text, text, text) IS
     'cancels an order or some of its lines and restores their stock exactly once';
+
+CREATE FUNCTION inventory_lock.fulfil_order_locked(
+        order_id bigint, lines jsonb DEFAULT NULL, binding text DEFAULT 'default')
+    RETURNS TABLE (order_id text, status text, replayed boolean, shipped bigint, lines jsonb, fence bigint,
+        protection text, waited_ms double precision)
+    LANGUAGE c ROWS 1 AS 'MODULE_PATHNAME', 'inventory_lock_fulfil_order';
+COMMENT ON FUNCTION inventory_lock.fulfil_order_locked(bigint, jsonb, text) IS
+    'marks an order or some of its lines as fulfilled: they cannot be cancelled any more';
+
+CREATE FUNCTION inventory_lock.fulfil_order_locked(
+        order_id uuid, lines jsonb DEFAULT NULL, binding text DEFAULT 'default')
+    RETURNS TABLE (order_id text, status text, replayed boolean, shipped bigint, lines jsonb, fence bigint,
+        protection text, waited_ms double precision)
+    LANGUAGE c ROWS 1 AS 'MODULE_PATHNAME', 'inventory_lock_fulfil_order';
+COMMENT ON FUNCTION inventory_lock.fulfil_order_locked(uuid, jsonb, text) IS
+    'marks an order or some of its lines as fulfilled: they cannot be cancelled any more';
+
+CREATE FUNCTION inventory_lock.fulfil_order_locked(
+        order_id text, lines jsonb DEFAULT NULL, binding text DEFAULT 'default')
+    RETURNS TABLE (order_id text, status text, replayed boolean, shipped bigint, lines jsonb, fence bigint,
+        protection text, waited_ms double precision)
+    LANGUAGE c ROWS 1 AS 'MODULE_PATHNAME', 'inventory_lock_fulfil_order';
+COMMENT ON FUNCTION inventory_lock.fulfil_order_locked(text, jsonb, text) IS
+    'marks an order or some of its lines as fulfilled: they cannot be cancelled any more';

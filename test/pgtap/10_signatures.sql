@@ -1,10 +1,30 @@
 -- The signatures that users rely on: names, arguments, defaults and results as documented.
 -- A change here is a change of the interface and belongs into CHANGELOG.md.
 BEGIN;
-SELECT plan(30 + 6);
+SELECT plan(40 + 6);
 
 CREATE TEMP TABLE documented (name text, arguments text, result text);
 INSERT INTO documented VALUES
+    ('adjust_stock_bulk_locked', 'items jsonb, policy text DEFAULT ''all_or_nothing''::text, reason text DEFAULT ''adjust''::text, reference_type text DEFAULT NULL::text, reference_id text DEFAULT NULL::text, actor text DEFAULT NULL::text, note text DEFAULT NULL::text, wait_timeout interval DEFAULT NULL::interval, binding text DEFAULT ''default''::text',
+     'TABLE(item bigint, variant_id text, location_id text, delta bigint, quantity_before bigint, quantity_after bigint, fence bigint, protection text, sqlstate text, message text)'),
+    ('fulfil_order_locked', 'order_id bigint, lines jsonb DEFAULT NULL::jsonb, binding text DEFAULT ''default''::text',
+     'TABLE(order_id text, status text, replayed boolean, shipped bigint, lines jsonb, fence bigint, protection text, waited_ms double precision)'),
+    ('fulfil_order_locked', 'order_id text, lines jsonb DEFAULT NULL::jsonb, binding text DEFAULT ''default''::text',
+     'TABLE(order_id text, status text, replayed boolean, shipped bigint, lines jsonb, fence bigint, protection text, waited_ms double precision)'),
+    ('fulfil_order_locked', 'order_id uuid, lines jsonb DEFAULT NULL::jsonb, binding text DEFAULT ''default''::text',
+     'TABLE(order_id text, status text, replayed boolean, shipped bigint, lines jsonb, fence bigint, protection text, waited_ms double precision)'),
+    ('set_stock_locked', 'variant_id bigint, counted bigint, reason text DEFAULT ''count''::text, location_id text DEFAULT NULL::text, reference_type text DEFAULT NULL::text, reference_id text DEFAULT NULL::text, actor text DEFAULT NULL::text, note text DEFAULT NULL::text, request_key text DEFAULT NULL::text, expected bigint DEFAULT NULL::bigint, wait_timeout interval DEFAULT NULL::interval, binding text DEFAULT ''default''::text',
+     'TABLE(movement_id text, variant_id text, location_id text, quantity_before bigint, delta bigint, quantity_after bigint, available bigint, stock_status text, version bigint, fence bigint, protection text, replayed boolean, waited_ms double precision)'),
+    ('set_stock_locked', 'variant_id text, counted bigint, reason text DEFAULT ''count''::text, location_id text DEFAULT NULL::text, reference_type text DEFAULT NULL::text, reference_id text DEFAULT NULL::text, actor text DEFAULT NULL::text, note text DEFAULT NULL::text, request_key text DEFAULT NULL::text, expected bigint DEFAULT NULL::bigint, wait_timeout interval DEFAULT NULL::interval, binding text DEFAULT ''default''::text',
+     'TABLE(movement_id text, variant_id text, location_id text, quantity_before bigint, delta bigint, quantity_after bigint, available bigint, stock_status text, version bigint, fence bigint, protection text, replayed boolean, waited_ms double precision)'),
+    ('set_stock_locked', 'variant_id uuid, counted bigint, reason text DEFAULT ''count''::text, location_id text DEFAULT NULL::text, reference_type text DEFAULT NULL::text, reference_id text DEFAULT NULL::text, actor text DEFAULT NULL::text, note text DEFAULT NULL::text, request_key text DEFAULT NULL::text, expected bigint DEFAULT NULL::bigint, wait_timeout interval DEFAULT NULL::interval, binding text DEFAULT ''default''::text',
+     'TABLE(movement_id text, variant_id text, location_id text, quantity_before bigint, delta bigint, quantity_after bigint, available bigint, stock_status text, version bigint, fence bigint, protection text, replayed boolean, waited_ms double precision)'),
+    ('transfer_stock_locked', 'variant_id bigint, quantity bigint, from_location text, to_location text, reason text DEFAULT ''transfer''::text, reference_type text DEFAULT NULL::text, reference_id text DEFAULT NULL::text, actor text DEFAULT NULL::text, note text DEFAULT NULL::text, request_key text DEFAULT NULL::text, wait_timeout interval DEFAULT NULL::interval, binding text DEFAULT ''default''::text',
+     'TABLE(movement_id text, variant_id text, location_id text, quantity_before bigint, delta bigint, quantity_after bigint, available bigint, stock_status text, version bigint, fence bigint, protection text, replayed boolean, waited_ms double precision)'),
+    ('transfer_stock_locked', 'variant_id text, quantity bigint, from_location text, to_location text, reason text DEFAULT ''transfer''::text, reference_type text DEFAULT NULL::text, reference_id text DEFAULT NULL::text, actor text DEFAULT NULL::text, note text DEFAULT NULL::text, request_key text DEFAULT NULL::text, wait_timeout interval DEFAULT NULL::interval, binding text DEFAULT ''default''::text',
+     'TABLE(movement_id text, variant_id text, location_id text, quantity_before bigint, delta bigint, quantity_after bigint, available bigint, stock_status text, version bigint, fence bigint, protection text, replayed boolean, waited_ms double precision)'),
+    ('transfer_stock_locked', 'variant_id uuid, quantity bigint, from_location text, to_location text, reason text DEFAULT ''transfer''::text, reference_type text DEFAULT NULL::text, reference_id text DEFAULT NULL::text, actor text DEFAULT NULL::text, note text DEFAULT NULL::text, request_key text DEFAULT NULL::text, wait_timeout interval DEFAULT NULL::interval, binding text DEFAULT ''default''::text',
+     'TABLE(movement_id text, variant_id text, location_id text, quantity_before bigint, delta bigint, quantity_after bigint, available bigint, stock_status text, version bigint, fence bigint, protection text, replayed boolean, waited_ms double precision)'),
     ('acquire_lock', 'name text, wait_timeout interval DEFAULT NULL::interval, ttl interval DEFAULT NULL::interval',
      'bigint'),
     ('acquire_stock_lock', 'variant_id bigint, location_id text DEFAULT NULL::text, wait_timeout interval DEFAULT NULL::interval, binding text DEFAULT ''default''::text',
