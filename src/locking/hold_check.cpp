@@ -33,8 +33,14 @@ const char *LostBecause(const Hold &hold) {
     shared::LeaseEntry *entry = shared::Entry(shared::Leases(), hold.entry);
     SpinLockAcquire(&entry->mutex);
     const shared::LostReason reason = entry->lost_reason;
-    const bool expired = entry->deadline_us <= pg::BootUs();
+    const int64 now_us = pg::BootUs();
+    const bool expired = entry->deadline_us <= now_us;
     SpinLockRelease(&entry->mutex);
+    const bool too_long =
+        now_us - hold.since_us > pg::settings::max_hold_ms * kUsPerMs;
+    if (too_long && (reason == shared::LostReason::kNone || reason == shared::LostReason::kExpired)) {
+        return "It was held for longer than inventory_lock.max_hold, and so not renewed any more.";
+    }
     switch (reason) {
         case shared::LostReason::kDeleted:
             return "The lock's key was deleted in Redis.";
@@ -54,7 +60,7 @@ const char *LostBecause(const Hold &hold) {
 }  // namespace
 
 int64 MarginUs(int64 ttl_ms) {
-    return std::max<int64>(ttl_ms / 10, pg::settings::commit_margin_ms) * kUsPerMs;
+    return pg::settings::LeaseMarginMs(ttl_ms) * kUsPerMs;
 }
 
 void ThrowLost(Hold *hold) {
@@ -86,11 +92,12 @@ void VerifyHold(Hold *hold, int64 margin_us) {
 }
 
 void VerifyHolds(bool before_commit) {
-    const int64 commit_margin_us = pg::settings::commit_margin_ms * kUsPerMs;
     for (size_t i = 0; i < HoldSet::size(); i++) {
         Hold *hold = HoldSet::begin() + i;
         if (!hold->ending && hold->since_us != 0) {
-            VerifyHold(hold, before_commit ? commit_margin_us : MarginUs(hold->ttl_ms));
+            const int64 margin_ms = std::min<int64>(pg::settings::commit_margin_ms,
+                                                    hold->ttl_ms / 2);
+            VerifyHold(hold, before_commit ? margin_ms * kUsPerMs : MarginUs(hold->ttl_ms));
         }
     }
 }

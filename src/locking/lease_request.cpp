@@ -14,6 +14,7 @@ namespace {
 constexpr int64 kUsPerMs = 1000;
 constexpr int64 kStaleHeartbeatUs = 1000000;  // the worker turns its loop 5 times a second at least
                                               // while anybody waits
+constexpr int64 kWorkerReturnsUs = 3000000;  // the postmaster starts another one within that
 constexpr long kMaxSleepMs = 200;
 
 shared::Slot *pending = nullptr;  // the slot while a request is under way
@@ -24,6 +25,10 @@ uint32 LeaseWaitEvent() {
         event = pg::NewWaitEvent("InventoryLockLease");
     }
     return event;
+}
+
+int64 LastHeartbeatUs() {
+    return static_cast<int64>(pg_atomic_read_u64(&shared::Get()->worker.heartbeat_us));
 }
 
 enum class WaitEnd : uint8 { kAnswered, kOurLimit, kLockTimeout, kNoWorker };
@@ -50,7 +55,8 @@ WaitEnd WaitForAnswer(shared::Slot *slot, uint64 request, int64 our_limit_us,
         } else if (no_worker_since_us == 0) {
             no_worker_since_us = now_us;
         } else if (now_us - no_worker_since_us >
-                   pg::settings::redis_command_timeout_ms * kUsPerMs) {
+                       pg::settings::redis_command_timeout_ms * kUsPerMs &&
+                   now_us - LastHeartbeatUs() > kWorkerReturnsUs) {
             return WaitEnd::kNoWorker;
         }
         const int64 limit_us = std::min(our_limit_us, lock_timeout_us);
@@ -70,9 +76,7 @@ bool WorkerServes() {
             const_cast<pg_atomic_uint32 *>(&state->worker.procno))) < 0) {
         return false;
     }
-    const auto beat = static_cast<int64>(pg_atomic_read_u64(
-        const_cast<pg_atomic_uint64 *>(&state->worker.heartbeat_us)));
-    return pg::BootUs() - beat < kStaleHeartbeatUs;
+    return pg::BootUs() - LastHeartbeatUs() < kStaleHeartbeatUs;
 }
 
 LeaseAnswer AskWorker(shared::Operation operation, const std::vector<int32> &entries, bool no_wait,

@@ -39,6 +39,12 @@ extern int row_lock;
 extern bool track_wait_timing;
 extern int wait_timeout_ms;  // -1: no limit
 
+// What must be left of a lease with this TTL: a tenth, at least commit_margin; but half of it at
+// most, or a margin as long as the TTL could never be met.
+inline int64 LeaseMarginMs(int64 ttl_ms) {
+    return std::min<int64>(std::max<int64>(ttl_ms / 10, commit_margin_ms), ttl_ms / 2);
+}
+
 // Says what is wrong with a redis_url that is not empty, in full sentences; true when nothing is.
 // The parser lives with the Redis code, which pg/ may not include: _PG_init hands it in.
 struct UrlProblem {

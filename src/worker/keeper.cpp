@@ -55,14 +55,7 @@ Keeper::Keeper(Journal &journal, std::vector<Orphan> orphans, bool same_life)
             CheckAt(index, ViewOf(entry).deadline_us);
         }
     }
-    shared::SlotArray *slots = shared::Slots();
-    for (int32 index = 0; index < slots->count; index++) {
-        const uint64 word = pg_atomic_read_u64(&shared::SlotAt(slots, index)->word);
-        if (shared::StateOf(word) == shared::SlotState::kFilled ||
-            shared::StateOf(word) == shared::SlotState::kTaken) {
-            TakeSlot(index, pg::BootUs());
-        }
-    }
+    slots_open_ = true;
 }
 
 Keeper::~Keeper() = default;
@@ -111,6 +104,16 @@ void Keeper::Use(std::unique_ptr<redis::NodeOptions> options, uint64 endpoint_ha
     }
     for (auto &item : requests_) {
         WaitUntil(item.second, now_us);
+    }
+    if (std::exchange(slots_open_, false)) {  // only now is it known whom to ask
+        shared::SlotArray *slots = shared::Slots();
+        for (int32 index = 0; index < slots->count; index++) {
+            const uint64 word = pg_atomic_read_u64(&shared::SlotAt(slots, index)->word);
+            if (shared::StateOf(word) == shared::SlotState::kFilled ||
+                shared::StateOf(word) == shared::SlotState::kTaken) {
+                TakeSlot(index, now_us);
+            }
+        }
     }
 }
 

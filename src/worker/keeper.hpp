@@ -93,6 +93,8 @@ class Keeper final {
     void MarkLost(int32 index, shared::LostReason reason, int64 now_us);
     void MarkAbsent(int32 index, int64 now_us);
     void ExtendSoon(int32 index);
+    // Something hints that a Held key may be gone: asks, or lets it go if nobody wants it.
+    void Verify(int32 index, int64 now_us);
     void SendExtends(int64 now_us);
     void CheckAt(int32 index, int64 when_us);
     Turn_ WhoseTurn(int32 index, int64 now_us);
@@ -150,7 +152,8 @@ class Keeper final {
     std::unordered_map<int32, std::vector<uint64>> suspects_;  // slot → waits of a circle seen once
     int64 waits_due_us_ = INT64_MAX;
     std::vector<int32> to_extend_;
-    std::vector<int32> takeover_;  // Unknown entries of an earlier worker
+    std::vector<int32> takeover_;  // Unknown and Held entries of an earlier worker
+    bool slots_open_ = false;      // its requests are still to be taken over
     using Timer = std::pair<int64, int32>;
     using Timers = std::priority_queue<Timer, std::vector<Timer>, std::greater<Timer>>;
     Timers checks_;   // entries

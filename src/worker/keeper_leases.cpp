@@ -48,6 +48,16 @@ View ViewOf(shared::LeaseEntry *entry) {
     return view;
 }
 
+bool HeldTooLong(const View &view, int64 now_us) {
+    return view.holder_pid != 0 &&
+           now_us - view.holder_since_us > pg::settings::max_hold_ms * kUsPerMs;
+}
+
+int64 RenewalUs(int64 due_us, int64 ttl_ms) {
+    const int64 grain_us = std::max<int64>(ttl_ms * kUsPerMs / 24, 1);
+    return due_us - due_us % grain_us;
+}
+
 void CopyToken(char *target, const std::string &token) {
     Assert(token.size() < shared::kTokenBytes);
     memcpy(target, token.c_str(), token.size() + 1);
@@ -142,9 +152,8 @@ void Keeper::CheckHeld(int32 index, int64 now_us) {
         return;
     }
     const int64 ttl_us = view.ttl_ms * kUsPerMs;
-    const int64 renew_us = view.deadline_us - ttl_us * 2 / 3;
-    const bool too_long = view.holder_pid != 0 && now_us - view.holder_since_us >
-                                                      pg::settings::max_hold_ms * kUsPerMs;
+    const int64 renew_us = RenewalUs(view.deadline_us - ttl_us * 2 / 3, view.ttl_ms);
+    const bool too_long = HeldTooLong(view, now_us);
     if (too_long && !local.told_max_hold) {
         local.told_max_hold = true;
         const std::string key = KeyOf(index);
@@ -208,7 +217,12 @@ void Keeper::SendRelease(int32 index, const std::string &token, int64 gap_ms, in
     const Local &local = local_[static_cast<size_t>(index)];
     Session *session = SessionOf(local.session);
     if (session == nullptr) {
-        MarkAbsent(index, now_us);
+        if (AbandonedServer(index, now_us)) {
+            MarkAbsent(index, now_us);
+        } else {  // an earlier worker's; released once the barrier has passed
+            Locked(EntryAt(index), [&] { EntryAt(index)->state = shared::LeaseState::kUnknown; });
+            takeover_.push_back(index);
+        }
         return;
     }
     redis::ReleaseKey key;
@@ -276,6 +290,15 @@ void Keeper::MarkLost(int32 index, shared::LostReason reason, int64 now_us) {
     }
     if (interest == 0) {
         LookAt(index, now_us);
+    }
+}
+
+void Keeper::Verify(int32 index, int64 now_us) {
+    if (ViewOf(EntryAt(index)).interest == 0) {
+        Release(index, 0, now_us, Unless::kWanted);
+    }
+    if (ViewOf(EntryAt(index)).state == shared::LeaseState::kHeld) {
+        ExtendSoon(index);
     }
 }
 

@@ -136,7 +136,7 @@ void Keeper::OnLaneReady(Session &session, int lane) {
             if (view.state == shared::LeaseState::kUnknown) {
                 Release(index, 0, now_us, Unless::kNever);
             } else if (view.state == shared::LeaseState::kHeld) {
-                ExtendSoon(index);
+                Verify(index, now_us);
                 CheckAt(index, now_us);
             }
         }
@@ -152,7 +152,7 @@ void Keeper::OnLaneReady(Session &session, int lane) {
         if (view.state == shared::LeaseState::kUnknown) {
             Release(index, 0, now_us, Unless::kNever);
         } else if (view.state == shared::LeaseState::kHeld) {
-            ExtendSoon(index);
+            Verify(index, now_us);
         }
     }
     breaker_.ProbeSoon(now_us);
@@ -360,8 +360,7 @@ void Keeper::OnAcquired(Operation &operation, const redis::AcquireAnswer &answer
         const int64 ttl_ms = operation.ttls_ms[i];
         const int64 deadline_us =
             operation.sent_us + ttl_ms * kUsPerMs - ttl_ms * 10 - 2 * kUsPerMs;
-        const int64 margin_us =
-            std::max<int64>(ttl_ms / 10, pg::settings::commit_margin_ms) * kUsPerMs;
+        const int64 margin_us = pg::settings::LeaseMarginMs(ttl_ms) * kUsPerMs;
         const bool linger = pg::settings::lease_linger_ms > 0 && !ForeignSeen(KeyOf(index), now_us);
         uint32 interest = 0;
         bool mine = false;
@@ -393,7 +392,7 @@ void Keeper::OnAcquired(Operation &operation, const redis::AcquireAnswer &answer
             Release(index, 0, now_us, Unless::kWanted);
         } else {
             CheckAt(index, linger ? now_us + pg::settings::lease_linger_ms * kUsPerMs
-                                  : operation.sent_us + ttl_ms * kUsPerMs / 3);
+                                  : RenewalUs(operation.sent_us + ttl_ms * kUsPerMs / 3, ttl_ms));
         }
         if (local.dirty) {
             local.dirty = false;
@@ -503,7 +502,7 @@ void Keeper::OnExtended(Operation &operation, const redis::ExtendAnswer &answer,
         if (answer.keys[i] == redis::Ownership::kOurs) {
             shared::Count(shared::Total::kRenewals);
             local_[static_cast<size_t>(index)].extended_us = operation.sent_us;
-            CheckAt(index, operation.sent_us + ttl_ms * kUsPerMs / 3);
+            CheckAt(index, RenewalUs(operation.sent_us + ttl_ms * kUsPerMs / 3, ttl_ms));
         } else {
             MarkLost(index,
                      answer.keys[i] == redis::Ownership::kAbsent ? shared::LostReason::kDeleted
@@ -608,7 +607,7 @@ void Keeper::OnInvalidated(std::string_view key) {
     Local &local = local_[static_cast<size_t>(index)];
     const shared::LeaseState state = ViewOf(EntryAt(index)).state;
     if (state == shared::LeaseState::kHeld) {
-        ExtendSoon(index);  // a hint; the key itself decides
+        Verify(index, now_us_);  // a hint; the key itself decides
     } else if (state == shared::LeaseState::kAcquiring) {
         local.dirty = true;
     } else {
@@ -625,7 +624,7 @@ void Keeper::OnAllInvalidated(Session &session) {
         if (local_[i].session == session.id) {
             const shared::LeaseState state = ViewOf(EntryAt(static_cast<int32>(i))).state;
             if (state == shared::LeaseState::kHeld) {
-                ExtendSoon(static_cast<int32>(i));
+                Verify(static_cast<int32>(i), now_us_);
             } else if (state == shared::LeaseState::kAcquiring) {
                 local_[i].dirty = true;
             }

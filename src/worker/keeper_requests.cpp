@@ -70,8 +70,13 @@ void Keeper::TakeSlot(int32 index, int64 now_us) {
     IL_INJECT("worker-taken");
     requests_[index] = std::move(request);
     Request &taken = requests_[index];
-    for (const int32 entry : taken.entries) {
-        local_[static_cast<size_t>(entry)].waiter = index;
+    // Only who has the gate is woken for the entry; others may ask about it meanwhile.
+    if (taken.operation == shared::Operation::kAcquire ||
+        taken.operation == shared::Operation::kRenew ||
+        taken.operation == shared::Operation::kRaise) {
+        for (const int32 entry : taken.entries) {
+            local_[static_cast<size_t>(entry)].waiter = index;
+        }
     }
     Start(taken, now_us);
 }
@@ -248,8 +253,7 @@ Keeper::Step Keeper::Prepare(int32 index, int64 now_us) {
         }
         return Step::kWait;
     }
-    const int64 margin_us =
-        std::max<int64>(view.ttl_ms / 10, pg::settings::commit_margin_ms) * kUsPerMs;
+    const int64 margin_us = pg::settings::LeaseMarginMs(view.ttl_ms) * kUsPerMs;
     if (view.deadline_us - now_us < margin_us) {
         ExtendSoon(index);
         return Step::kWait;
@@ -374,6 +378,10 @@ void Keeper::StartSimple(Request &request, int64 now_us) {
     if (request.operation == shared::Operation::kRenew) {
         if (local.extended_us >= request.taken_us) {
             Answer(request, shared::Outcome::kGranted);
+            return;
+        }
+        if (HeldTooLong(view, now_us)) {
+            Answer(request, shared::Outcome::kLost);
             return;
         }
         ExtendSoon(index);

@@ -148,6 +148,12 @@ struct View {
 };
 View ViewOf(shared::LeaseEntry *entry);
 
+// Has one transaction had the key for longer than max_hold?
+bool HeldTooLong(const View &view, int64 now_us);
+
+// When a renewal that is due at `due_us` is sent: a little earlier, together with others.
+int64 RenewalUs(int64 due_us, int64 ttl_ms);
+
 void CopyToken(char *target, const std::string &token);
 
 }  // namespace inventory_lock::worker

@@ -39,6 +39,8 @@ constexpr size_t kMaxPasswordBytes = 1024;
 extern "C" void Unpublish(int, Datum) {
     shared::Worker *worker = &shared::Get()->worker;
     if (pg_atomic_read_u32(&worker->pid) == static_cast<uint32>(MyProcPid)) {
+        // It has served, so another one can be expected (lease_request.cpp).
+        pg_atomic_write_u64(&worker->heartbeat_us, static_cast<uint64>(pg::BootUs()));
         pg_atomic_write_u32(&worker->procno, static_cast<uint32>(-1));
         pg_atomic_write_u32(&worker->pid, 0);
     }
