@@ -2,6 +2,7 @@
 // Runs in: backends.
 
 #include "api/arguments.hpp"
+#include "api/removal.hpp"
 #include "commerce/binding.hpp"
 #include "commerce/fence.hpp"
 #include "locking/administration.hpp"
@@ -93,26 +94,28 @@ IL_FUNCTION(inventory_lock_assert_fence) {
     PG_RETURN_VOID();
 }
 
-// force_release_lock(key text) → true if there was such a key
+// force_release_lock(key text) → true if there was such a key. A holder of this server is cancelled
+// first; if that ends its hold, nothing is deleted, for the key may have its next holder already.
 IL_FUNCTION(inventory_lock_force_release_lock) {
     const Arguments arguments(fcinfo);
     const std::string key = arguments.Text(0, "key");
     locking::CheckWholeKey(key);
-    RequireWritable("force_release_lock");
-    int32 pid = 0;
-    const locking::KeyAnswer answer = locking::ForceRelease(key, &pid);
-    if (answer == locking::KeyAnswer::kUnavailable) {
-        throw pg::SqlError(pg::kLockServiceUnavailable, "Redis does not answer", {},
-                           "The view inventory_lock.redis_status shows what is wrong.");
+    RequireWritable("force_release_lock()");
+    const int32 pid = locking::HolderOf(key);
+    const bool ours = pid != 0 && pid != MyProcPid;
+    bool there = ours && CancelHolder(key, pid) == Farewell::kGone;
+    if (!there) {
+        const locking::KeyAnswer answer = locking::ForceRelease(key);
+        if (answer == locking::KeyAnswer::kUnavailable && (!ours || RedisInUse())) {
+            throw pg::SqlError(pg::kLockServiceUnavailable, "Redis does not answer", {},
+                               "The view inventory_lock.redis_status shows what is wrong.");
+        }
+        there = answer == locking::KeyAnswer::kThere;
     }
-    const bool there = answer == locking::KeyAnswer::kThere;
     const char *text = key.c_str();
     pg::Call([&] {
         ereport(LOG, (errmsg("lock released by force: key=%s found=%d holder_pid=%d by=%s", text,
                              there ? 1 : 0, pid, GetUserNameFromId(GetUserId(), false))));
-        if (pid != 0) {
-            ereport(NOTICE, (errmsg("process %d held the lock and cannot commit any more", pid)));
-        }
     });
     return BoolGetDatum(there);
 }

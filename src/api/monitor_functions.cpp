@@ -3,43 +3,35 @@
 // Runs in: backends; reads shared memory, writes nothing. Without shared memory the sets are empty.
 
 #include "api/arguments.hpp"
+#include "api/monitor.hpp"
 #include "api/result.hpp"
+#include "api/stat_names.hpp"
 #include "pg/clock.hpp"
 #include "pg/settings.hpp"
 #include "shared/state.hpp"
 
 namespace inventory_lock::api {
 
-namespace {
-
-constexpr const char *kKindNames[] = {"inventory", "order", "custom"};
-constexpr const char *kStateNames[] = {"absent", "acquiring", "held", "releasing", "lost",
-                                       "unknown"};
-constexpr const char *kCounterNames[] = {"acquired",  "handed_over", "warm",    "degraded",
-                                         "timed_out", "cancelled",   "busy",    "refused",
-                                         "lost",      "fence_raised"};
-constexpr const char *kTotalNames[] = {
-    "renewals",       "releases",      "yields",         "woken_by_tracking", "woken_by_poll",
-    "woken_by_timer", "redis_commands", "breaker_opened", "orphans_freed"};
-constexpr const char *kErrorNames[] = {"none",     "refused",    "unreachable", "timeout",
-                                       "closed",   "protocol",   "auth",        "permission",
-                                       "loading",  "read_only",  "out_of_memory", "misconf",
-                                       "busy",     "moved",      "other"};
-constexpr const char *kWaitNames[] = {"gate", "lease", "row", "hold"};
-constexpr const char *kEndedNames[] = {"got", "timed_out", "cancelled"};
-constexpr const char *kLaneNames[] = {"down", "connecting", "handshake", "ready"};
-constexpr const char *kBreakerNames[] = {"closed", "open", "half_open"};
-static_assert(std::size(kCounterNames) == static_cast<size_t>(shared::Counter::kCount));
-static_assert(std::size(kTotalNames) == static_cast<size_t>(shared::Total::kErrorsFirst));
-static_assert(std::size(kWaitNames) == static_cast<size_t>(shared::Wait::kCount));
-static_assert(std::size(kEndedNames) == static_cast<size_t>(shared::Ended::kCount));
-
-template <size_t N>
-const char *NameOf(const char *const (&names)[N], size_t index) {
-    return index < N ? names[index] : "other";
+shared::Worker CopyOfWorker(shared::State *state) {
+    shared::Worker worker;
+    SpinLockAcquire(&state->worker.mutex);
+    memcpy(static_cast<void *>(&worker), &state->worker, sizeof(worker));
+    SpinLockRelease(&state->worker.mutex);
+    return worker;
 }
 
-}  // namespace
+const char *TroubleOfMode(shared::State *state, const shared::Worker &worker) {
+    bool ready = false;
+    for (int lane = 0; lane < worker.lane_count; lane++) {
+        ready = ready || strcmp(NameOf(kLaneNames, static_cast<size_t>(worker.lanes[lane].state)),
+                                "ready") == 0;
+    }
+    return !pg::settings::RedisConfigured()                 ? "redis_url is empty"
+           : pg_atomic_read_u32(&state->worker.pid) == 0    ? "the worker is not running"
+           : pg_atomic_read_u32(&state->breaker.state) != 0 ? "Redis does not answer"
+           : !ready                                         ? "connecting to Redis"
+                                                            : nullptr;
+}
 
 // get_locks() → one row per key that this cluster has, wants or is letting go of
 IL_FUNCTION(inventory_lock_get_locks) {
@@ -83,6 +75,8 @@ IL_FUNCTION(inventory_lock_get_locks) {
         }
         row.Int8(waiters).Bool(blocked && !cluster);
         row.Text(leased ? "redis" : "database");
+        row.Int8(static_cast<int64>(entry.hash >> 32));
+        row.Int8(static_cast<int64>(entry.hash & 0xFFFFFFFF));
         result.Put(row);
     });
     return Datum{0};
@@ -154,13 +148,31 @@ IL_FUNCTION(inventory_lock_get_waits) {
                         row.Int8(int64{1} << bucket);
                     }
                     row.Int8(static_cast<int64>(count));
-                    row.Int8(static_cast<int64>(pg_atomic_read_u64(
-                        &state->counters.wait_sum_us[kind][wait][ended])));
+                    row.Int8(static_cast<int64>(
+                        pg_atomic_read_u64(&state->counters.wait_sum_us[kind][wait][ended])));
                     result.Put(row);
                 }
             }
         }
     }
+    return Datum{0};
+}
+
+// get_key_waits() → (key, kind, waits, error, timed out, cancelled, sum in µs, longest in µs)
+IL_FUNCTION(inventory_lock_get_key_waits) {
+    Result result(fcinfo);
+    shared::State *state = shared::Get();
+    if (state == nullptr) {
+        return Datum{0};
+    }
+    shared::ForEachKeyWaits(&state->key_sketch, [&](const shared::KeyWaits &waits) {
+        Row row;
+        row.Text(waits.key).Text(NameOf(kKindNames, waits.kind));
+        row.Int8(static_cast<int64>(waits.waits)).Int8(static_cast<int64>(waits.error));
+        row.Int8(static_cast<int64>(waits.timed_out)).Int8(static_cast<int64>(waits.cancelled));
+        row.Int8(static_cast<int64>(waits.wait_us)).Int8(static_cast<int64>(waits.longest_us));
+        result.Put(row);
+    });
     return Datum{0};
 }
 
@@ -171,10 +183,7 @@ IL_FUNCTION(inventory_lock_get_connections) {
     if (state == nullptr) {
         return Datum{0};
     }
-    shared::Worker worker;
-    SpinLockAcquire(&state->worker.mutex);
-    memcpy(static_cast<void *>(&worker), &state->worker, sizeof(worker));
-    SpinLockRelease(&state->worker.mutex);
+    const shared::Worker worker = CopyOfWorker(state);
     for (int lane = 0; lane < worker.lane_count; lane++) {
         const shared::LaneReport &report = worker.lanes[lane];
         Row row;
@@ -205,22 +214,10 @@ IL_FUNCTION(inventory_lock_get_status) {
         result.Put(row);
         return Datum{0};
     }
-    shared::Worker worker;
-    SpinLockAcquire(&state->worker.mutex);
-    memcpy(static_cast<void *>(&worker), &state->worker, sizeof(worker));
-    SpinLockRelease(&state->worker.mutex);
+    const shared::Worker worker = CopyOfWorker(state);
     const uint32 breaker = pg_atomic_read_u32(&state->breaker.state);
     const uint32 pid = pg_atomic_read_u32(&state->worker.pid);
-    bool ready = false;
-    for (int lane = 0; lane < worker.lane_count; lane++) {
-        ready = ready || strcmp(NameOf(kLaneNames, static_cast<size_t>(worker.lanes[lane].state)),
-                                "ready") == 0;
-    }
-    const char *reason = !pg::settings::RedisConfigured() ? "redis_url is empty"
-                         : pid == 0                       ? "the worker is not running"
-                         : breaker != 0                   ? "Redis does not answer"
-                         : !ready                         ? "connecting to Redis"
-                                                          : nullptr;
+    const char *reason = TroubleOfMode(state, worker);
     row.Text(reason == nullptr ? "redis" : "database");
     row.Text(reason != nullptr ? std::optional<std::string>(reason) : std::nullopt);
     if (pid != 0) {
@@ -249,6 +246,7 @@ IL_FUNCTION(inventory_lock_get_status) {
 IL_FUNCTION(inventory_lock_stat_reset) {
     if (shared::State *state = shared::Get(); state != nullptr) {
         shared::ResetCounters(&state->counters);
+        shared::ResetKeySketch(&state->key_sketch);
     }
     PG_RETURN_VOID();
 }

@@ -4,6 +4,7 @@
 
 #include "locking/hold_set.hpp"
 #include "locking/lease_request.hpp"
+#include "locking/lock_name.hpp"
 #include "locking/transaction_end.hpp"
 #include "pg/settings.hpp"
 #include "shared/state.hpp"
@@ -12,20 +13,34 @@ namespace inventory_lock::locking {
 
 namespace {
 
+// What was heard about a key, from Redis and from the lease table.
+struct Heard {
+    LeaseAnswer answer;
+    uint64 known_fence = 0;
+    std::string blocker;
+};
+
+LockKind KindOfKey(std::string_view key) {
+    if (StartsWith(key, kStockPrefix)) {
+        return LockKind::kInventory;
+    }
+    return StartsWith(key, kOrderPrefix) ? LockKind::kOrder : LockKind::kCustom;
+}
+
 // Asks about one key. The entry is joined through the hold set, so that an error cannot leave the
 // count behind; the hold never gets the gate and is forgotten at once.
-KeyAnswer AskAbout(const std::string &key, shared::Operation operation, int32 *holder_pid,
-                   std::string *token, uint64 *fence) {
+Heard Ask(const std::string &key, shared::Operation operation, uint64 argument) {
+    Heard heard;
     if (shared::Get() == nullptr || !pg::settings::RedisConfigured()) {
-        return KeyAnswer::kUnavailable;
+        return heard;
     }
     EnsureExitCallback();
     HoldSet::Reserve(1);
     const uint64 hash = shared::HashKey(key);
-    Hold *hold = HoldSet::Add(key, hash, LockKind::kCustom);
+    Hold *hold = HoldSet::Add(key, hash, KindOfKey(key));
     const int32 index = pg::Call([&] {
         return shared::Join(shared::Leases(), hold->key, hold->key_length, hash,
-                            static_cast<uint8>(LockKind::kCustom), 0);
+                            static_cast<uint8>(hold->kind), 0);
     });
     if (index < 0) {
         HoldSet::RemoveLast();
@@ -35,26 +50,21 @@ KeyAnswer AskAbout(const std::string &key, shared::Operation operation, int32 *h
     }
     hold->entry = index;
     WaitBudget budget = WaitBudget::UntilRenewed();
-    const LeaseAnswer answer = AskWorker(operation, {index}, true, 0, budget);
+    heard.answer = AskWorker(operation, {index}, true, argument, budget);
     shared::LeaseEntry *entry = shared::Entry(shared::Leases(), index);
     SpinLockAcquire(&entry->mutex);
-    const int32 pid = entry->holder_pid;
-    const uint64 known = entry->next_fence - 1;
+    heard.known_fence = entry->next_fence - 1;
     const shared::Blocker blocker = entry->blocker;
     SpinLockRelease(&entry->mutex);
-    if (fence != nullptr) {
-        *fence = std::max(known, answer.fence);
-    }
-    if (holder_pid != nullptr) {
-        *holder_pid = pid;
-    }
-    if (token != nullptr) {
-        *token = blocker.token;
-    }
+    heard.blocker = blocker.token;
     if (shared::Leave(shared::Leases(), index)) {
         shared::WakeWorker();
     }
     HoldSet::RemoveLast();
+    return heard;
+}
+
+KeyAnswer Meaning(const LeaseAnswer &answer) {
     switch (answer.outcome) {
         case shared::Outcome::kGranted:
         case shared::Outcome::kBusy:
@@ -72,18 +82,65 @@ KeyAnswer AskAbout(const std::string &key, shared::Operation operation, int32 *h
 
 }  // namespace
 
-KeyAnswer ForceRelease(const std::string &key, int32 *holder_pid) {
-    return AskAbout(key, shared::Operation::kForce, holder_pid, nullptr, nullptr);
+KeyAnswer ForceRelease(const std::string &key) {
+    return Meaning(Ask(key, shared::Operation::kForce, 0).answer);
 }
 
 KeyAnswer InspectKey(const std::string &key, std::string *token) {
-    return AskAbout(key, shared::Operation::kInspect, nullptr, token, nullptr);
+    const Heard heard = Ask(key, shared::Operation::kInspect, 0);
+    *token = heard.blocker;
+    return Meaning(heard.answer);
 }
 
 uint64 HighestFence(const std::string &key) {
-    uint64 fence = 0;
-    (void)AskAbout(key, shared::Operation::kFence, nullptr, nullptr, &fence);
-    return fence;
+    const Heard heard = Ask(key, shared::Operation::kFence, 0);
+    return std::max(heard.known_fence, heard.answer.fence);
+}
+
+std::optional<uint64> DeleteKeysOf(const std::string &prefix) {
+    uint64 deleted = 0;
+    uint64 cursor = 0;
+    do {
+        pg::Call([] { CHECK_FOR_INTERRUPTS(); });
+        const Heard heard = Ask(prefix, shared::Operation::kClear, cursor);
+        if (heard.answer.outcome != shared::Outcome::kGranted) {
+            return std::nullopt;
+        }
+        deleted += heard.answer.blocked_entry;
+        cursor = heard.answer.fence;
+    } while (cursor != 0);
+    return deleted;
+}
+
+std::vector<Holder> HoldersOf(const std::string &prefix) {
+    std::vector<Holder> holders;
+    if (shared::Get() == nullptr) {
+        return holders;
+    }
+    shared::ForEachEntry(shared::Leases(), [&](int32, const shared::LeaseEntry &entry) {
+        if (entry.holder_pid != 0 && entry.holder_pid != MyProcPid &&
+            StartsWith(entry.key, prefix)) {
+            holders.push_back({entry.key, entry.holder_pid});
+        }
+    });
+    return holders;
+}
+
+int32 HolderOf(const std::string &key) {
+    if (shared::Get() == nullptr) {
+        return 0;
+    }
+    const uint64 hash = shared::HashKey(key);
+    const int32 index =
+        pg::Call([&] { return shared::Find(shared::Leases(), key.data(), key.size(), hash); });
+    if (index < 0) {
+        return 0;
+    }
+    shared::LeaseEntry *entry = shared::Entry(shared::Leases(), index);
+    SpinLockAcquire(&entry->mutex);
+    const int32 pid = entry->holder_pid;
+    SpinLockRelease(&entry->mutex);
+    return pid;
 }
 
 }  // namespace inventory_lock::locking

@@ -11,12 +11,27 @@ namespace inventory_lock::locking {
 
 enum class KeyAnswer : uint8 { kThere, kAbsent, kUnavailable };
 
-// Deletes the key in Redis, whoever has it. A transaction of this server that holds it is told in
-// `holder_pid` (0 = none) and can no longer commit.
-KeyAnswer ForceRelease(const std::string &key, int32 *holder_pid);
+// Deletes the key in Redis, whoever has it. A transaction of this server that holds it can no
+// longer commit.
+KeyAnswer ForceRelease(const std::string &key);
+
+// Process id of the transaction of this server that holds the key now, 0 = none.
+int32 HolderOf(const std::string &key);
 
 // Asks Redis for the key's token (its printable beginning).
 KeyAnswer InspectKey(const std::string &key, std::string *token);
+
+// Deletes every key in Redis that begins with `prefix`, which has no character that SCAN's MATCH
+// takes for a pattern. nullopt: Redis does not answer, or refuses (the user needs SCAN). A
+// transaction of this server that holds one can no longer commit.
+std::optional<uint64> DeleteKeysOf(const std::string &prefix);
+
+// Transactions of this server that hold a key beginning with `prefix`, this one excepted.
+struct Holder {
+    std::string key;
+    int32 pid;
+};
+std::vector<Holder> HoldersOf(const std::string &prefix);
 
 // The highest fence given out for the key, as far as this server and Redis know; 0 = unknown.
 uint64 HighestFence(const std::string &key);

@@ -5,7 +5,7 @@
 #include "locking/wait_record.hpp"
 #include "pg/clock.hpp"
 #include "pg/settings.hpp"
-#include "shared/counters.hpp"
+#include "shared/state.hpp"
 
 extern "C" {
 #include <storage/lock.h>
@@ -64,6 +64,14 @@ void CountGateWait(LockKind kind, shared::Ended ended, int64 us) {
     }
 }
 
+// Somebody else had the gate.
+void CountQueueing(LockKind kind, int32 entry, shared::Ended ended, int64 us) {
+    CountGateWait(kind, ended, us);
+    if (entry >= 0) {
+        shared::NoteKeyWait(*shared::Entry(shared::Leases(), entry), ended, us);
+    }
+}
+
 }  // namespace
 
 GateResult TakeGate(uint64 hash, LockKind kind, int32 entry, WaitBudget &budget) {
@@ -88,16 +96,18 @@ GateResult TakeGate(uint64 hash, LockKind kind, int32 entry, WaitBudget &budget)
         budget.AddWaited(waited_us);
         const bool timed_out =
             error.edata != nullptr && error.edata->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
-        CountGateWait(kind, timed_out ? shared::Ended::kTimedOut : shared::Ended::kCancelled,
+        CountQueueing(kind, entry, timed_out ? shared::Ended::kTimedOut : shared::Ended::kCancelled,
                       waited_us);
         if (timed_out && ours) {
             return GateResult::kTimedOut;  // the caller raises in PostgreSQL's stead
         }
+        shared::Count(static_cast<uint8>(kind),
+                      timed_out ? shared::Counter::kTimedOut : shared::Counter::kCancelled);
         throw;
     }
     const int64 waited_us = pg::BootUs() - started_us;
     budget.AddWaited(waited_us);
-    CountGateWait(kind, shared::Ended::kGot, waited_us);
+    CountQueueing(kind, entry, shared::Ended::kGot, waited_us);
     return GateResult::kGot;
 }
 

@@ -15,8 +15,8 @@ enum class GateResult : uint8 { kGot, kBusy, kTimedOut };
 
 // Takes the gate, waiting at most as long as the budget and lock_timeout allow. kBusy: the budget
 // allows no wait and somebody has it. kTimedOut: the budget ran out. lock_timeout, cancel and
-// deadlock raise. The wait is added to the budget and counted under `kind`, and recorded as one
-// for lease entry `entry` (-1 = none).
+// deadlock raise, and are counted here. The wait is added to the budget and counted under `kind`,
+// and recorded as one for lease entry `entry` (-1 = none).
 GateResult TakeGate(uint64 hash, LockKind kind, int32 entry, WaitBudget &budget);
 
 // Lets a gate go before the transaction's end: only after a lock that was not got.

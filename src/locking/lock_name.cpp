@@ -6,9 +6,6 @@ namespace inventory_lock::locking {
 
 namespace {
 
-constexpr std::string_view kStockPrefix = "inventory_lock:";
-constexpr std::string_view kOrderPrefix = "lock:order_creation_";
-constexpr std::string_view kCustomPrefix = "lock:";
 constexpr std::string_view kProductPrefix = "product:";
 constexpr std::string_view kFenceSuffix = ":fence";
 
@@ -37,10 +34,6 @@ std::string CheckLength(std::string key, const char *what) {
                                " bytes; at most " + std::to_string(kMaxKeyBytes) + " are possible.");
     }
     return key;
-}
-
-bool StartsWith(std::string_view text, std::string_view prefix) {
-    return text.substr(0, prefix.size()) == prefix;
 }
 
 bool EndsWith(std::string_view text, std::string_view suffix) {

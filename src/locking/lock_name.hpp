@@ -11,6 +11,13 @@
 namespace inventory_lock::locking {
 
 inline constexpr size_t kMaxKeyBytes = 255;
+inline constexpr std::string_view kStockPrefix = "inventory_lock:";
+inline constexpr std::string_view kOrderPrefix = "lock:order_creation_";
+inline constexpr std::string_view kCustomPrefix = "lock:";
+
+inline bool StartsWith(std::string_view text, std::string_view prefix) {
+    return text.substr(0, prefix.size()) == prefix;
+}
 
 // inventory_lock:<variant_id>, or inventory_lock:<variant_id>@<location_id> with a location.
 std::string StockKey(std::string_view variant_id, std::string_view location_id = {});

@@ -63,7 +63,7 @@ void Warn(const char *message, const char *detail) {
 }
 
 // Redis cannot be asked: goes on without it, or refuses.
-void GoWithoutRedis() {
+void GoWithoutRedis(const Hold *hold) {
     static bool told_not_configured = false;
     if (shared::Get() == nullptr || !pg::settings::RedisConfigured()) {
         if (!told_not_configured) {
@@ -76,6 +76,7 @@ void GoWithoutRedis() {
         return;
     }
     if (pg::settings::on_redis_failure == pg::settings::kError) {
+        shared::Count(KindOf(hold), shared::Counter::kUnavailable);
         throw pg::SqlError(pg::kLockServiceUnavailable, "Redis does not answer",
                            "inventory_lock.on_redis_failure is \"error\", so nothing is locked "
                            "without Redis.",
@@ -236,6 +237,57 @@ void Forget(Hold *hold) {
     }
 }
 
+// A wait for leases has ended: counted once, and for every key that somebody else had.
+void CountLeaseWait(const Hold *hold, const std::vector<int32> &missing, shared::Ended ended,
+                    int64 us) {
+    if (pg::settings::track_wait_timing) {
+        shared::CountWait(KindOf(hold), shared::Wait::kLease, ended, us);
+    }
+    for (const int32 index : missing) {
+        shared::LeaseEntry *entry = shared::Entry(shared::Leases(), index);
+        SpinLockAcquire(&entry->mutex);
+        const bool blocked = entry->blocker.token[0] != '\0';
+        SpinLockRelease(&entry->mutex);
+        if (blocked) {
+            shared::NoteKeyWait(*entry, ended, us);
+        }
+    }
+}
+
+// Asks the worker for the leases of `missing`, on behalf of `hold` and those behind it, and counts
+// how that ended, but for a time-out, which the caller raises and counts.
+LeaseAnswer AskForLeases(const Hold *hold, const std::vector<int32> &missing, bool no_wait,
+                         WaitBudget &budget) {
+    const int64 started_us = pg::BootUs();
+    const auto gave_up = [&](bool timed_out) {
+        shared::Count(KindOf(hold),
+                      timed_out ? shared::Counter::kTimedOut : shared::Counter::kCancelled);
+        CountLeaseWait(hold, missing,
+                       timed_out ? shared::Ended::kTimedOut : shared::Ended::kCancelled,
+                       pg::BootUs() - started_us);
+    };
+    try {
+        ScopedWaitRecord record(shared::WaitKind::kLease, missing.front());
+        const LeaseAnswer answer =
+            AskWorker(shared::Operation::kAcquire, missing, no_wait, 0, budget);
+        if (answer.outcome == shared::Outcome::kDeadlock) {
+            gave_up(false);
+        } else {
+            const bool granted = answer.outcome == shared::Outcome::kGranted;
+            CountLeaseWait(hold, missing,
+                           granted ? shared::Ended::kGot : shared::Ended::kTimedOut,
+                           pg::BootUs() - started_us);
+        }
+        return answer;
+    } catch (const pg::SqlError &error) {  // lock_timeout
+        gave_up(error.sqlstate() == ERRCODE_LOCK_NOT_AVAILABLE);
+        throw;
+    } catch (...) {
+        gave_up(false);
+        throw;
+    }
+}
+
 enum class Leased : uint8 { kAll, kBusy };
 
 // Gets leases for the holds [first, first + count) of the hold set, all or none: adopts what the
@@ -281,23 +333,7 @@ Leased TakeLeases(size_t first, size_t count, bool no_wait, WaitBudget &budget) 
         if (!no_wait && !budget.unlimited() && budget.LeftMs() == 0) {
             ThrowTimedOut(hold_at(0));
         }
-        const int64 started_us = pg::BootUs();
-        LeaseAnswer answer;
-        try {
-            ScopedWaitRecord record(shared::WaitKind::kLease, missing.front());
-            answer = AskWorker(shared::Operation::kAcquire, missing, no_wait, 0, budget);
-        } catch (...) {
-            shared::Count(KindOf(hold_at(0)), shared::Counter::kCancelled);
-            shared::CountWait(KindOf(hold_at(0)), shared::Wait::kLease, shared::Ended::kCancelled,
-                              pg::BootUs() - started_us);
-            throw;
-        }
-        if (pg::settings::track_wait_timing) {
-            shared::CountWait(
-                KindOf(hold_at(0)), shared::Wait::kLease,
-                answer.timed_out ? shared::Ended::kTimedOut : shared::Ended::kGot,
-                pg::BootUs() - started_us);
-        }
+        const LeaseAnswer answer = AskForLeases(hold_at(0), missing, no_wait, budget);
         if (answer.timed_out) {
             ThrowTimedOut(hold_at(0));
         }
@@ -312,7 +348,7 @@ Leased TakeLeases(size_t first, size_t count, bool no_wait, WaitBudget &budget) 
         }
         asked = answer.outcome == shared::Outcome::kGranted;
     }
-    GoWithoutRedis();
+    GoWithoutRedis(hold_at(0));
     for (size_t i = 0; i < count; i++) {
         Hold *hold = hold_at(i);
         if (hold->since_us == 0 &&
@@ -323,17 +359,37 @@ Leased TakeLeases(size_t first, size_t count, bool no_wait, WaitBudget &budget) 
     return Leased::kAll;
 }
 
-void LogSlowWait(const std::vector<LockRequest> &requests, const WaitBudget &budget) {
+const char *ProtectionOf(const Hold *hold) { return hold->leased ? "redis" : "database"; }
+
+// One line for every key got, for who asks for DEBUG1.
+void LogGrants(size_t first, size_t count, const WaitBudget &budget) {
+    if (!message_level_is_interesting(DEBUG1)) {
+        return;
+    }
+    const double waited_ms = budget.WaitedMs();
+    pg::Call([&] {
+        for (size_t i = first; i < first + count; i++) {
+            const Hold *hold = HoldSet::begin() + i;
+            ereport(DEBUG1, (errmsg("lock acquired: key=%s fence=" UINT64_FORMAT
+                                    " protection=%s waited_ms=%.1f",
+                                    hold->key, hold->fence, ProtectionOf(hold), waited_ms)));
+        }
+    });
+}
+
+// One line for a call that waited long: for whom first, and where the time went.
+void LogSlowWait(size_t first, size_t count, double gate_ms, const WaitBudget &budget) {
     const int limit = pg::settings::log_min_wait_ms;
     if (limit < 0 || budget.WaitedMs() < limit) {
         return;
     }
-    const std::string &key = requests.front().key;
     const double waited_ms = budget.WaitedMs();
-    const size_t keys = requests.size();
-    const char *text = key.c_str();
     pg::Call([&] {
-        ereport(LOG, (errmsg("slow lock: key=%s keys=%zu waited_ms=%.1f", text, keys, waited_ms)));
+        const Hold *hold = HoldSet::begin() + first;
+        ereport(LOG, (errmsg("slow lock: key=%s keys=%zu protection=%s waited_ms=%.1f gate_ms=%.1f "
+                             "lease_ms=%.1f",
+                             hold->key, count, ProtectionOf(hold), waited_ms, gate_ms,
+                             waited_ms - gate_ms)));
     });
 }
 
@@ -395,6 +451,7 @@ std::vector<Grant> AcquireLocks(const std::vector<LockRequest> &requests, WaitBu
             }
         }
         IL_INJECT("gate-got");
+        const double gate_ms = budget.WaitedMs();
         for (size_t done = 0; done < sorted.size();) {
             const size_t count =
                 std::min<size_t>(sorted.size() - done, shared::kMaxKeysPerRequest);
@@ -404,7 +461,8 @@ std::vector<Grant> AcquireLocks(const std::vector<LockRequest> &requests, WaitBu
             done += count;
         }
         IL_INJECT("lease-got");
-        LogSlowWait(requests, budget);
+        LogGrants(first, sorted.size(), budget);
+        LogSlowWait(first, sorted.size(), gate_ms, budget);
     }
 
     std::vector<Grant> grants;
@@ -437,6 +495,7 @@ std::optional<Grant> TryAcquireLock(const LockRequest &request) {
         Forget(hold);
         return std::nullopt;
     }
+    LogGrants(HoldSet::size() - 1, 1, budget);
     return GrantOf(*hold);
 }
 

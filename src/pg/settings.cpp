@@ -12,6 +12,7 @@ int early_release = kEarlyReleaseOff;
 int inventory_ttl_ms = 30000;
 int lease_linger_ms = 0;
 int log_min_wait_ms = -1;
+int log_stats_interval_ms = 0;
 int max_hold_ms = 600000;
 int max_keys_per_transaction = 1000;
 int max_leases = 8192;
@@ -110,6 +111,9 @@ void Define(UrlChecker checker, bool preloaded) {
               60000, PGC_SIGHUP, GUC_UNIT_MS);
     DefineInt("inventory_lock.log_min_wait", "Logs every lock that took at least this long to get.",
               "-1 logs none.", &log_min_wait_ms, -1, -1, INT_MAX, PGC_SUSET, GUC_UNIT_MS);
+    DefineInt("inventory_lock.log_stats_interval",
+              "Time between two lines in the log that sum up what the locks did.", "0 logs none.",
+              &log_stats_interval_ms, 0, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS);
     DefineInt("inventory_lock.max_hold", "Longest time for which one transaction's lock is renewed.",
               nullptr, &max_hold_ms, 600000, 1000, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS);
     DefineInt("inventory_lock.max_keys_per_transaction", "Most keys that one transaction may lock.",

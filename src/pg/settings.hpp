@@ -22,6 +22,7 @@ extern int early_release;
 extern int inventory_ttl_ms;
 extern int lease_linger_ms;
 extern int log_min_wait_ms;  // -1: never
+extern int log_stats_interval_ms;  // 0: never
 extern int max_hold_ms;
 extern int max_keys_per_transaction;
 extern int max_leases;

@@ -18,9 +18,10 @@ enum class Counter : uint8 {
     kWarm,          // taken from an idle lease that lingered
     kDegraded,      // went on without Redis
     kTimedOut,      // gave up at the call's or lock_timeout's limit
-    kCancelled,     // gave up by cancel, statement_timeout or termination
+    kCancelled,     // gave up by cancel, statement_timeout, deadlock or termination
     kBusy,          // refused at once (try, no wait)
     kRefused,       // too many waiters
+    kUnavailable,   // refused because Redis does not answer (on_redis_failure = error)
     kLost,          // holds whose lease was lost
     kRaised,        // fences raised above a row's
     kCount

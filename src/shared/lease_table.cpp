@@ -238,11 +238,16 @@ int32 Find(LeaseTable *table, const char *key, size_t length, uint64 hash) {
 }
 
 void ForEachEntry(LeaseTable *table, const std::function<void(int32, const LeaseEntry &)> &visit) {
-    for (int32 index = 0; index < table->capacity; index++) {
+    SpinLockAcquire(&table->free_mutex);
+    const int32 used = table->used;
+    SpinLockRelease(&table->free_mutex);
+    int32 seen = 0;  // used entries stand in front: the rest of the table need not be touched
+    for (int32 index = 0; index < table->capacity && seen < used; index++) {
         LeaseEntry *entry = Entry(table, index);
         if (entry->key_length == 0) {
             continue;
         }
+        seen++;
         LeaseEntry copy;
         LWLock *lock = PartitionLock(table, entry->hash);
         LWLockAcquire(lock, LW_SHARED);

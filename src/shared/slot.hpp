@@ -35,6 +35,7 @@ enum class Operation : uint8 {
     kForce,        // delete the key of entries[0] in Redis, whoever has it
     kInspect,      // who has the key of entries[0]?
     kFence,        // which fence was given out last for the key of entries[0]?
+    kClear,        // delete keys that begin with the key of entries[0]; raise_above: SCAN cursor
 };
 
 enum class Outcome : uint8 {
@@ -74,8 +75,8 @@ struct Slot {
 
     // Written by the worker between Taken and Answered.
     Outcome outcome;
-    uint32 blocked_entry;  // kBusy: which of the entries
-    uint64 fence;          // kRaise
+    uint32 blocked_entry;  // kBusy: which of the entries; kClear: keys deleted
+    uint64 fence;          // kRaise, kFence; kClear: next cursor, 0 = done
 
     WaitRecord wait;
     WorkNode work;

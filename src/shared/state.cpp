@@ -34,6 +34,7 @@ void InitState() {
     pg_atomic_init_u32(&state->breaker.failures, 0);
     pg_atomic_init_u64(&state->breaker.changed_at, 0);
     InitCounters(&state->counters);
+    InitKeySketch(&state->key_sketch);
     state->slots_offset = SlotsOffset();
     state->leases_offset = LeasesOffset();
     InitSlots(Slots(), SlotCount());

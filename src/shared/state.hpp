@@ -7,6 +7,7 @@
 
 #include "pg/postgres.hpp"
 #include "shared/counters.hpp"
+#include "shared/key_sketch.hpp"
 #include "shared/lease_table.hpp"
 #include "shared/slot.hpp"
 
@@ -61,6 +62,7 @@ struct State {
     Worker worker;
     Breaker breaker;
     Counters counters;
+    KeySketch key_sketch;
     Size slots_offset;
     Size leases_offset;
 };

@@ -120,6 +120,7 @@ class Keeper final {
     void OnExtended(Operation &operation, const redis::ExtendAnswer &answer, int64 now_us);
     void OnReleased(Operation &operation, const redis::ReleaseAnswer &answer, int64 now_us);
     void OnSimple(Operation &operation, redis::ReplyView reply, int64 now_us);
+    void OnCleared(Request &request, redis::ReplyView reply, int64 now_us);
     void OnProbed(redis::ReplyView reply, int64 now_us);
     void Trouble(const redis::Trouble &trouble, int64 now_us);
     void Forget(Operation &operation, int64 now_us);

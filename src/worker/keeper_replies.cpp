@@ -87,6 +87,7 @@ void Keeper::Forget(Operation &operation, int64 now_us) {
         case Purpose::kForce:
         case Purpose::kInspect:
         case Purpose::kFence:
+        case Purpose::kClear:
             if (mine) {
                 request->second.in_flight = false;
                 Answer(request->second, shared::Outcome::kUnavailable);
@@ -309,6 +310,7 @@ void Keeper::OnReply(Session &session, int lane, uint64 tag, redis::ReplyView re
         case Purpose::kForce:
         case Purpose::kInspect:
         case Purpose::kFence:
+        case Purpose::kClear:
             OnSimple(operation, reply, now_us);
             break;
         case Purpose::kOrphan:
@@ -568,6 +570,10 @@ void Keeper::OnSimple(Operation &operation, redis::ReplyView reply, int64 now_us
                fence > 0 ? static_cast<uint64>(fence) : 0);
         return;
     }
+    if (operation.purpose == Purpose::kClear) {
+        OnCleared(request->second, reply, now_us);
+        return;
+    }
     if (operation.purpose == Purpose::kForce) {
         const bool deleted = reply.Integer().value_or(0) > 0;
         if (ViewOf(EntryAt(index)).state == shared::LeaseState::kHeld) {
@@ -585,6 +591,23 @@ void Keeper::OnSimple(Operation &operation, redis::ReplyView reply, int64 now_us
         Locked(entry, [&] { entry->blocker = blocker; });
     }
     Answer(request->second, reply.IsNil() ? shared::Outcome::kAbsent : shared::Outcome::kBusy);
+}
+
+// One step of clearing: [next cursor, deleted key, …].
+void Keeper::OnCleared(Request &request, redis::ReplyView reply, int64 now_us) {
+    const std::optional<int64_t> cursor = reply[0].Integer();
+    if (!cursor) {
+        Answer(request, shared::Outcome::kUnavailable);
+        return;
+    }
+    for (size_t i = 1; i < reply.size(); i++) {
+        const int32 index = FindKey(reply[i].Text());
+        if (index >= 0 && ViewOf(EntryAt(index)).state == shared::LeaseState::kHeld) {
+            MarkLost(index, shared::LostReason::kForced, now_us);
+        }
+    }
+    Answer(request, shared::Outcome::kGranted, static_cast<uint32>(reply.size() - 1),
+           static_cast<uint64>(*cursor));
 }
 
 void Keeper::OnProbed(redis::ReplyView reply, int64 now_us) {

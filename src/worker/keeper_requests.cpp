@@ -11,6 +11,15 @@ namespace {
 
 constexpr int64 kSoonUs = 10 * kUsPerMs;  // behind an event that should come first
 
+// One step through all keys: deletes those that match, and says which.
+constexpr std::string_view kClearScript =
+    "local step = redis.call('SCAN', ARGV[1], 'MATCH', ARGV[2], 'COUNT', 200) "
+    "local answer = {step[1]} "
+    "for _, key in ipairs(step[2]) do "
+    "if redis.call('DEL', key) == 1 then answer[#answer + 1] = key end "
+    "end "
+    "return answer";
+
 }  // namespace
 
 void Keeper::TakeWork(int64 now_us) {
@@ -408,8 +417,14 @@ void Keeper::StartSimple(Request &request, int64 now_us) {
         const bool force = request.operation == shared::Operation::kForce;
         const bool fence = request.operation == shared::Operation::kFence;
         operation.purpose = force ? Purpose::kForce : fence ? Purpose::kFence : Purpose::kInspect;
-        const std::string name = fence ? redis::FenceKey(key) : key;
-        const std::vector<std::string_view> argv = {force ? "DEL" : "GET", name};
+        const bool clear = request.operation == shared::Operation::kClear;
+        const std::string name = fence ? redis::FenceKey(key) : clear ? key + "*" : key;
+        const std::string cursor = std::to_string(request.raise_above);
+        std::vector<std::string_view> argv = {force ? "DEL" : "GET", name};
+        if (clear) {
+            operation.purpose = Purpose::kClear;
+            argv = {"EVAL", kClearScript, "0", cursor, name};
+        }
         request.in_flight = SendPlain(*active_, lane, std::move(operation), argv, now_us);
     }
     if (!request.in_flight) {

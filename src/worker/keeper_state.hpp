@@ -85,7 +85,7 @@ struct Keeper::Request {
 };
 
 enum class Purpose : uint8 { kAcquire, kExtend, kRelease, kRaise, kIdleTime, kProbe, kTime, kInfo,
-                             kForce, kInspect, kFence, kOrphan, kWaits };
+                             kForce, kInspect, kFence, kClear, kOrphan, kWaits };
 
 // A command on its way.
 struct Keeper::Operation {

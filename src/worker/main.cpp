@@ -13,6 +13,7 @@
 #include "pg/boundary.hpp"
 #include "pg/settings.hpp"
 #include "worker/keeper.hpp"
+#include "worker/summary.hpp"
 #include "worker/worker.hpp"
 
 extern "C" {
@@ -227,9 +228,11 @@ void ReportActivity(const Keeper &keeper) {
     }
 }
 
-void OneTurn(Keeper &keeper, WaitSet &wait_set, int64 latest_us) {
+void OneTurn(Keeper &keeper, Summary &summary, WaitSet &wait_set, int64 latest_us) {
     shared::Worker *worker = &shared::Get()->worker;
-    const int64 next_us = std::min(keeper.Turn(pg::BootUs()), latest_us);
+    const int64 now_us = pg::BootUs();
+    const int64 next_us =
+        std::min({keeper.Turn(now_us), summary.WriteIfDue(now_us), latest_us});
     ReportActivity(keeper);
     const std::vector<WaitEvent> &events = wait_set.Wait(keeper, next_us);
     pg_atomic_write_u64(&worker->heartbeat_us, static_cast<uint64>(pg::BootUs()));
@@ -258,6 +261,7 @@ void Serve() {
     std::string connection_settings;
     Configure(keeper, &connection_settings);
     WaitSet wait_set;
+    Summary summary;
 
     // From here on backends may send.
     pg_atomic_write_u64(&worker->heartbeat_us, static_cast<uint64>(pg::BootUs()));
@@ -280,12 +284,12 @@ void Serve() {
                 break;
             }
         }
-        OneTurn(keeper, wait_set, leave_us != 0 ? now_us + 10 * kUsPerMs : INT64_MAX);
+        OneTurn(keeper, summary, wait_set, leave_us != 0 ? now_us + 10 * kUsPerMs : INT64_MAX);
     }
     keeper.ReleaseIdle(pg::BootUs());
     const int64 last_us = pg::BootUs() + kLastAnswersUs;
     while (keeper.reachable() && !keeper.Settled() && pg::BootUs() < last_us) {
-        OneTurn(keeper, wait_set, last_us);
+        OneTurn(keeper, summary, wait_set, last_us);
     }
 }
 

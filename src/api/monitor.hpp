@@ -1,0 +1,17 @@
+// What views and metrics() both need to know of the worker.
+//
+// Runs in: backends.
+
+#pragma once
+
+#include "shared/state.hpp"
+
+namespace inventory_lock::api {
+
+// A consistent copy of what the worker reports.
+shared::Worker CopyOfWorker(shared::State *state);
+
+// Why new locks go without Redis, or nullptr when they use it.
+const char *TroubleOfMode(shared::State *state, const shared::Worker &worker);
+
+}  // namespace inventory_lock::api
