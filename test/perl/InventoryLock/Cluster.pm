@@ -17,7 +17,7 @@ use parent 'PostgreSQL::Test::Cluster';
 use InventoryLock::Redis;
 use InventoryLock::Session;
 use PostgreSQL::Test::Cluster;
-use PostgreSQL::Test::Utils;
+use PostgreSQL::Test::Utils qw(slurp_file);
 use Test::More;
 use Time::HiRes ();
 
@@ -57,7 +57,7 @@ sub set
     return;
 }
 
-sub session { my ($self, %options) = @_; return InventoryLock::Session->new($self, %options) }
+sub session { my ($self) = @_; return InventoryLock::Session->new($self->connstr('postgres')) }
 
 sub value
 {
@@ -113,6 +113,22 @@ sub worker_pid
         "SELECT pid FROM pg_stat_activity WHERE backend_type LIKE 'inventory_lock%'",
         stdout => \$out, stderr => \$err);
     return $out;
+}
+
+# Kills the postmaster with SIGKILL, and waits until it and every child of it are gone.
+sub kill9_and_wait
+{
+    my ($self) = @_;
+    my $postmaster = $self->{_pid};
+    my $data = $self->data_dir;
+    $data = "$ENV{PWD}/$data" unless $data =~ m{^/};
+    $self->kill9;
+    return $self->poll_until(
+        sub {
+            !kill(0, $postmaster)
+              && !grep { (readlink($_) // '') eq $data } glob '/proc/[0-9]*/cwd';
+        },
+        'all processes of the dead server are gone');
 }
 
 # Waits until so many sessions queue at gates.

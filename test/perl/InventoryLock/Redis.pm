@@ -11,10 +11,12 @@ package InventoryLock::Redis;
 use strict;
 use warnings FATAL => 'all';
 
+use IO::Socket::INET;
 use IPC::Run ();
 use POSIX ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use Socket ();
 use Time::HiRes ();
 
 my $poll_interval_us = 20_000;
@@ -99,6 +101,24 @@ sub login
     my ($self, $user, $password) = @_;
     $self->{login} = [ '--user', $user, '--pass', $password ];
     return;
+}
+
+# A connection of its own, for what must be quick: a function that sends one command and returns the
+# answer, undef for nothing.
+sub wire
+{
+    my ($self) = @_;
+    my $socket = IO::Socket::INET->new(
+        PeerHost => '127.0.0.1', PeerPort => $self->{port}, Timeout => 5) // die "redis: $@";
+    $socket->setsockopt(Socket::IPPROTO_TCP(), Socket::TCP_NODELAY(), 1);
+    return sub {
+        print $socket '*' . scalar(@_) . "\r\n" . join('', map { '$' . length($_) . "\r\n$_\r\n" } @_);
+        my $answer = <$socket> // die 'redis closed the connection';
+        $answer =~ s/\r\n$//;
+        return $answer eq '$-1' ? undef : substr $answer, 1 unless $answer =~ /^\$(\d+)/;
+        read($socket, my $text, $1 + 2) == $1 + 2 or die 'redis closed the connection';
+        return substr $text, 0, $1;
+    };
 }
 
 # The keys of locks: sorted, one string. Fences and gaps are no locks.

@@ -6,21 +6,26 @@
 #   my ($out, $err) = $session->result;         # waits for all that was sent
 #   my $state = $session->error_of('SELECT …'); # SQLSTATE, '' when it succeeded
 #
-# psql shows SQLSTATEs only (VERBOSITY sqlstate), warnings and notices included.
+# psql shows SQLSTATEs only (VERBOSITY sqlstate), also of warnings and notices. Behind every statement
+# it is told to echo a marker, on both of its outputs: what comes before the marker is the answer.
 
 package InventoryLock::Session;
 
 use strict;
 use warnings FATAL => 'all';
 
+use IPC::Run ();
+use PostgreSQL::Test::Utils;
+
 sub new
 {
-    my ($class, $node, %options) = @_;
-    my $psql = $node->background_psql('postgres', on_error_stop => 0, %options);
-    my $self = bless { psql => $psql }, $class;
-    $psql->query('\set VERBOSITY sqlstate');
-    $self->{pid} = $psql->query('SELECT pg_backend_pid()');
-    $psql->{stderr} = '';
+    my ($class, $connection) = @_;
+    my $self = bless { in => '', out => '', err => '', number => 0 }, $class;
+    $self->{timer} = IPC::Run::timer($PostgreSQL::Test::Utils::timeout_default);
+    $self->{psql} = IPC::Run::start(
+        [ 'psql', '-XAtq', '-v', 'VERBOSITY=sqlstate', '-f', '-', '-d', $connection ],
+        '<', \$self->{in}, '>', \$self->{out}, '2>', \$self->{err}, $self->{timer});
+    $self->{pid} = $self->run('SELECT pg_backend_pid()');
     return $self;
 }
 
@@ -29,19 +34,28 @@ sub pid { return $_[0]->{pid} }
 sub send
 {
     my ($self, $sql) = @_;
-    my $out = $self->{psql}->query_until(qr/^sent\n/m, "\\echo sent\n$sql\n;\n");
-    # An answer that came together with the echo belongs to result().
-    $self->{psql}->{stdout} = $1 if $out =~ /^sent\n(.+)/ms;
+    $self->{number}++;
+    my $marker = "answered $self->{number}";
+    $self->{in} .= "$sql\n;\n\\echo $marker\n\\warn $marker\n";
+    $self->{psql}->pump_nb;
     return;
 }
 
 sub result
 {
     my ($self) = @_;
-    my $out = $self->{psql}->query('');
-    my $err = $self->{psql}->{stderr};
-    $self->{psql}->{stderr} = '';
-    return ($out, $err);
+    my $marker = "answered $self->{number}\n";
+    $self->{timer}->start($PostgreSQL::Test::Utils::timeout_default);
+    until ($self->{out} =~ /$marker/ && $self->{err} =~ /$marker/)
+    {
+        die "no answer in time" if $self->{timer}->is_expired;
+        die "psql ended: $self->{err}" unless eval { $self->{psql}->pump };
+    }
+    my @answer = ($self->{out}, $self->{err});
+    $self->{out} = $self->{err} = '';
+    s/answered \d+\n//g for @answer;
+    chomp @answer;
+    return @answer;
 }
 
 sub run
@@ -86,8 +100,10 @@ sub sent_error
 sub quit
 {
     my ($self) = @_;
-    my $psql = delete $self->{psql};
-    $psql->quit if $psql;
+    my $psql = delete $self->{psql} or return;
+    $self->{in} .= "\\q\n";
+    $self->{timer}->start($PostgreSQL::Test::Utils::timeout_default);
+    $psql->finish;
     return;
 }
 
@@ -95,8 +111,8 @@ sub quit
 sub abandon
 {
     my ($self) = @_;
-    my $psql = delete $self->{psql};
-    eval { $psql->{run}->kill_kill; } if $psql;
+    my $psql = delete $self->{psql} or return;
+    $psql->kill_kill;
     return;
 }
 
