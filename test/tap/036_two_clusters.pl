@@ -105,18 +105,21 @@ sub grants
 }
 my @before = map { grants($_) } @nodes;
 my $script = PostgreSQL::Test::Utils::tempdir() . '/busy.sql';
-append_to_file($script, "SELECT FROM inventory_lock.adjust_stock_locked('probe', -1);\n");
+# Each holds the key for a moment, so that there is always another one waiting.
+append_to_file($script,
+    "BEGIN;\nSELECT FROM inventory_lock.adjust_stock_locked('probe', -1);\n\\sleep 3 ms\nCOMMIT;\n");
 my @runs = map {
     my $node = $_;
     my ($out, $err) = ('', '');
     IPC::Run::start(
-        [ 'pgbench', '-n', '-c', '4', '-T', '8', '-f', $script, '-h', $node->host, '-p', $node->port, 'postgres' ],
+        [ 'pgbench', '-n', '-c', '6', '-T', '8', '-f', $script, '-h', $node->host, '-p', $node->port, 'postgres' ],
         '<', \undef, '>', \$out, '2>', \$err);
 } @nodes;
 $_->finish for @runs;
 my @shares = map { grants($nodes[$_]) - $before[$_] } 0, 1;
 note("grants: @shares");
-note($_->value("SELECT string_agg(name || '=' || value, ' ') FROM inventory_lock.get_counters() WHERE value > 0")) for @nodes;
+note($_->value("SELECT string_agg(name || '=' || value, ' ') FROM inventory_lock.get_counters() WHERE value > 0"))
+  for @nodes;
 my $share = 100 * $shares[0] / ($shares[0] + $shares[1]);
 cmp_ok($share, '>', 40, 'each of two busy clusters has more than 40 % of the grants');
 cmp_ok($share, '<', 60, 'and none more than 60 %');
