@@ -6,8 +6,8 @@
 
 #include "redis/lock_protocol.hpp"
 
-#include <charconv>
 #include <algorithm>
+#include <charconv>
 #include <utility>
 
 #include "redis/pure.hpp"
@@ -28,6 +28,7 @@ std::optional<uint64_t> Positive(ReplyView reply, uint64_t limit);
 std::optional<Ownership> OwnershipOf(ReplyView reply);
 bool ReadGranted(ReplyView reply, size_t key_count, AcquireAnswer &answer);
 bool ReadTaken(ReplyView reply, size_t key_count, AcquireAnswer &answer);
+std::optional<WaitEdge> EdgeOf(std::string_view text);
 
 }  // namespace
 
@@ -201,6 +202,43 @@ RaiseAnswer ParseRaise(ReplyView reply) {
     return answer;
 }
 
+Command MakeWaits(std::string_view wanted, const std::vector<std::string> &held,
+                  const WaitEdge &edge, int64_t life_ms) {
+    Command command = NewCommand(Script::kWaits, 1);
+    command.keys = {std::string(wanted)};
+    command.args = {std::to_string(life_ms),
+                    std::string(edge.for_lease ? "L " : "G ") + std::to_string(edge.id) + " " +
+                        std::to_string(edge.fence) + " " + std::string(wanted),
+                    edge.for_lease ? std::to_string(kMaxWaitDepth) : "0"};
+    command.args.insert(command.args.end(), held.begin(), held.end());
+    Finish(command);
+    return command;
+}
+
+WaitsAnswer ParseWaits(ReplyView reply) {
+    WaitsAnswer answer;
+    if (Complain(reply, answer.trouble, answer.no_script)) {
+        return answer;
+    }
+    const std::string_view verdict = reply[0].Text();
+    if ((verdict != "open" && verdict != "cycle") || reply.size() > kMaxWaitDepth + 1) {
+        answer.trouble = Nonsense("waits");
+        return answer;
+    }
+    answer.ok = true;
+    answer.cycle = verdict == "cycle";
+    for (size_t i = 1; answer.cycle && i < reply.size(); i++) {
+        const std::optional<WaitEdge> edge = EdgeOf(reply[i].Text());
+        if (!edge) {  // another cluster's words, not the server's: no cycle that can be judged
+            answer.cycle = false;
+            answer.path.clear();
+            break;
+        }
+        answer.path.push_back(*edge);
+    }
+    return answer;
+}
+
 namespace {
 
 // A name that hashes to the same Cluster slot as the key. The tag of a key is what stands between
@@ -307,10 +345,6 @@ bool ReadTaken(ReplyView reply, size_t key_count, AcquireAnswer &answer) {
     return true;
 }
 
-}  // namespace
-
-namespace {
-
 // "L 17 1700000000000000" as the script returns it.
 std::optional<WaitEdge> EdgeOf(std::string_view text) {
     if (text.size() < 5 || (text[0] != 'L' && text[0] != 'G') || text[1] != ' ') {
@@ -331,42 +365,5 @@ std::optional<WaitEdge> EdgeOf(std::string_view text) {
 }
 
 }  // namespace
-
-Command MakeWaits(std::string_view wanted, const std::vector<std::string> &held,
-                  const WaitEdge &edge, int64_t life_ms) {
-    Command command = NewCommand(Script::kWaits, 1);
-    command.keys = {std::string(wanted)};
-    command.args = {std::to_string(life_ms),
-                    std::string(edge.for_lease ? "L " : "G ") + std::to_string(edge.id) + " " +
-                        std::to_string(edge.fence) + " " + std::string(wanted),
-                    edge.for_lease ? std::to_string(kMaxWaitDepth) : "0"};
-    command.args.insert(command.args.end(), held.begin(), held.end());
-    Finish(command);
-    return command;
-}
-
-WaitsAnswer ParseWaits(ReplyView reply) {
-    WaitsAnswer answer;
-    if (Complain(reply, answer.trouble, answer.no_script)) {
-        return answer;
-    }
-    const std::string_view verdict = reply[0].Text();
-    if (verdict != "open" && verdict != "cycle") {
-        answer.trouble = {TroubleKind::kProtocol, "unexpected answer of a script"};
-        return answer;
-    }
-    answer.ok = true;
-    answer.cycle = verdict == "cycle";
-    for (size_t i = 1; answer.cycle && i < reply.size(); i++) {
-        const std::optional<WaitEdge> edge = EdgeOf(reply[i].Text());
-        if (!edge) {
-            answer.cycle = false;
-            answer.path.clear();
-            break;
-        }
-        answer.path.push_back(*edge);
-    }
-    return answer;
-}
 
 }  // namespace inventory_lock::redis

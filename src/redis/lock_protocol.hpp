@@ -128,10 +128,10 @@ struct RaiseAnswer {
 RaiseAnswer ParseRaise(ReplyView reply);
 
 // An edge of the wait-for graph between clusters: who holds `held` waits for `wanted`. Published
-// under il:wait:<token> for each held token. A waiter for a lease also searches: from the wanted key
-// to its token, to that token's edge, and on, until it meets one of its own tokens (a deadlock) or
-// the path ends (a foreign holder, somebody who does not wait, or kMaxWaitDepth).
-inline constexpr int kMaxWaitDepth = 16;
+// under il:wait:<token> for each held token. A waiter for a lease also searches: from the wanted
+// key to its token, to that token's edge, and on, until it meets one of its own tokens (a deadlock)
+// or the path ends (a foreign holder, somebody who does not wait, or kMaxWaitDepth).
+inline constexpr size_t kMaxWaitDepth = 16;
 struct WaitEdge {
     bool for_lease = false;  // false: at a local gate; such a waiter is never the victim
     uint64_t id = 0;         // of the wait, unique

@@ -1,7 +1,8 @@
 // The five Lua scripts of the lock protocol. Runs in: Redis; the texts live in the worker.
 //
 // Rules that every one of them keeps:
-//  * All keys come in KEYS, so that a Cluster node can judge them.
+//  * All keys come in KEYS, so that a Cluster node can judge them (the search for deadlocks, which
+//    learns its keys on the way, excepted).
 //  * Every check comes before the first write, and fences are written before locks: a script that
 //    fails half-way keeps what it wrote. (The right to write every key in KEYS is judged by the
 //    server before a script begins; a full or read-only server refuses the first write.)
@@ -157,10 +158,10 @@ redis.call('SET', KEYS[2], digits(fence), 'PX', ARGV[3])
 return {1, digits(fence)}
 )lua";
 
-// Literals end to end, at compile time.
-// KEYS: the key that is waited for. ARGV: life of an edge in ms, what to publish ("kind id fence key"),
-// how deep to search (0 = not at all), then the tokens that the waiter holds. The keys of the search
-// are learnt on the way, so they cannot stand in KEYS: in a Cluster each step is a call of its own.
+// KEYS: the key that is waited for. ARGV: life of an edge in ms, what to publish ("kind id fence
+// key"), how deep to search (0 = not at all), then the tokens that the waiter holds. The keys of
+// the search are learnt on the way, so they cannot stand in KEYS: in a Cluster each step is a call
+// of its own.
 constexpr char kWaitsBody[] = R"lua(
 local own = {}
 for i = 4, #ARGV do
@@ -170,7 +171,9 @@ end
 local path, key = {}, KEYS[1]
 for _ = 1, tonumber(ARGV[3]) do
   local token = look(key)
-  if type(token) ~= 'string' or string.sub(token, 1, 3) ~= 'pg:' then return {'open'} end
+  if type(token) ~= 'string' or #token > 256 or string.sub(token, 1, 3) ~= 'pg:' then
+    return {'open'}
+  end
   if own[token] then return {'cycle', unpack(path)} end
   local edge = look('il:wait:' .. token)
   if type(edge) ~= 'string' then return {'open'} end
@@ -182,6 +185,7 @@ end
 return {'open'}
 )lua";
 
+// Literals end to end, at compile time.
 template <size_t... kSizes>
 constexpr auto Join(const char (&...parts)[kSizes]) {
     std::array<char, (... + (kSizes - 1))> whole{};

@@ -1,14 +1,15 @@
 // Fuzzes a Node with what a peer may say on its two connections. A Unix socket in a temporary
-// folder plays the server; the first byte of the input is the share of it that the subscriber
-// hears. The owner sends a command when a lane is ready, and drops the lane at some of the answers.
-// Checked: no crash, no sanitizer report, every end of a lane is told once, no answer without a
-// question.
+// folder plays the server. The byte 0xFE ends a piece of the input; a piece is said in one turn of
+// the loop, on the subscriber's connection when it begins with 's', else on the other. The owner
+// sends a command when a lane is ready, and drops the lane at some of the answers. Checked: no
+// crash, no sanitizer report, every end of a lane is told once, no answer without a question.
 
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -63,7 +64,7 @@ class Owner : public redis::NodeEvents {
     int downs = 0;
 };
 
-// Where the peer listens; made once, removed by the system's own cleaning of temporary files.
+// Where the peer listens; made once, removed at the end.
 struct Listener {
     Listener() {
         const char *parent = std::getenv("TMPDIR");
@@ -97,13 +98,11 @@ void Turn(redis::Node &node, Owner &owner) {
     owner.now_us += 1000;
 }
 
-// Sends some of the bytes and takes what the node has said off the socket.
-void Say(int fd, std::string_view &bytes, size_t count) {
-    const std::string_view part = bytes.substr(0, count);
-    bytes.remove_prefix(part.size());
-    (void)!send(fd, part.data(), part.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
-    char rest[4096];
-    while (recv(fd, rest, sizeof(rest), MSG_DONTWAIT) > 0) {
+// Sends, and takes what the node has said off the socket.
+void Say(int fd, std::string_view bytes) {
+    (void)!send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    char heard[4096];
+    while (recv(fd, heard, sizeof(heard), MSG_DONTWAIT) > 0) {
     }
 }
 
@@ -111,13 +110,7 @@ void Say(int fd, std::string_view &bytes, size_t count) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static const Listener listener;
-    if (size < 2) {
-        return 0;
-    }
-    std::string_view bytes(reinterpret_cast<const char *>(data) + 1, size - 1);
-    const size_t share = bytes.size() * data[0] / 256;
-    std::string_view to_subscriber = bytes.substr(0, share);
-    std::string_view to_data = bytes.substr(share);
+    std::string_view bytes(reinterpret_cast<const char *>(data), size);
 
     redis::NodeOptions options;
     options.address.transport = redis::Transport::kUnix;
@@ -133,9 +126,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     Turn(node, owner);
     const int data_fd = accept4(listener.fd, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
     const int subscriber_fd = accept4(listener.fd, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
-    while (!to_data.empty() || !to_subscriber.empty()) {
-        Say(subscriber_fd, to_subscriber, 64);
-        Say(data_fd, to_data, 64);
+    while (!bytes.empty()) {
+        const std::string_view piece = bytes.substr(0, bytes.find('\xFE'));
+        bytes.remove_prefix(std::min(bytes.size(), piece.size() + 1));
+        if (!piece.empty()) {
+            Say(piece[0] == 's' ? subscriber_fd : data_fd, piece.substr(1));
+        }
         Turn(node, owner);
     }
     Turn(node, owner);

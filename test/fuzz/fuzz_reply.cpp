@@ -1,4 +1,4 @@
-// Fuzzes the way of a peer's bytes: reader → accessors → answers of the four scripts, INFO fields,
+// Fuzzes the way of a peer's bytes: reader → accessors → answers of the scripts, INFO fields,
 // classification. The first byte says in how large pieces the rest arrives. Checked: no crash, no
 // sanitizer report, and that an answer which is believed keeps what lock_protocol.hpp promises.
 
@@ -75,6 +75,9 @@ void CheckAnswers(redis::ReplyView view) {
     const redis::RaiseAnswer raise = redis::ParseRaise(view);
     Require(raise.ok == (raise.trouble.kind == redis::TroubleKind::kNone));
     Require(!raise.ours || (raise.ok && raise.fence > 0 && raise.fence < redis::kFenceLimit));
+    const redis::WaitsAnswer waits = redis::ParseWaits(view);
+    Require(waits.ok == (waits.trouble.kind == redis::TroubleKind::kNone));
+    Require(waits.path.size() <= redis::kMaxWaitDepth && (waits.cycle || waits.path.empty()));
     Require(redis::InfoField(view.Text(), "run_id"sv).size() <= 128);
     Require(redis::TokenInstance(view.Text()).size() <= view.Text().size());
     Require(redis::FenceKey(view.Text()).size() > view.Text().size());

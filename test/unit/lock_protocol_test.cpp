@@ -226,6 +226,37 @@ TEST(RaiseAnswer, IsReadWhenItIsSound) {
     EXPECT_FALSE(ParseRaise(ReplyView(other.get())).ours);
 }
 
+TEST(WaitsAnswer, IsReadWhenItIsSound) {
+    const auto read = [](const std::string &bytes) {
+        const ReplyOwner owner = Read(bytes);
+        return ParseWaits(ReplyView(owner.get()));
+    };
+    EXPECT_TRUE(read("*1\r\n+open\r\n").ok);
+    const WaitsAnswer cycle = read("*3\r\n+cycle\r\n+L 17 18\r\n+G 1 0\r\n");
+    EXPECT_TRUE(cycle.ok);
+    EXPECT_TRUE(cycle.cycle);
+    ASSERT_EQ(cycle.path.size(), 2u);
+    EXPECT_EQ(cycle.path[0].id, 17u);
+    EXPECT_EQ(cycle.path[0].fence, 18u);
+    EXPECT_FALSE(cycle.path[1].for_lease);
+    for (const char *edge : {"", "L", "L 1", "L 1 ", "X 1 2", "L1 2 3", "L 1 2 ", "L 1 2x",
+                             "L -1 2", "L 1  2", "L 99999999999999999999 1"}) {
+        const WaitsAnswer answer = read("*2\r\n+cycle\r\n+" + std::string(edge) + "\r\n");
+        EXPECT_TRUE(answer.ok) << edge;
+        EXPECT_FALSE(answer.cycle) << edge;
+        EXPECT_TRUE(answer.path.empty()) << edge;
+    }
+    std::string endless = "*18\r\n+cycle\r\n";
+    for (int i = 0; i < 17; i++) {
+        endless += "+L 1 2\r\n";
+    }
+    for (const std::string &bytes : {std::string("+open\r\n"), std::string("*0\r\n"),
+                                     std::string("*1\r\n+shut\r\n"), endless}) {
+        EXPECT_EQ(read(bytes).trouble.kind, TroubleKind::kProtocol) << bytes;
+        EXPECT_FALSE(read(bytes).ok);
+    }
+}
+
 TEST(Answers, PassErrorsOnAndSeeNoscript) {
     const ReplyOwner gone = Read("-NOSCRIPT No matching script. Please use EVAL.\r\n");
     const ReplyOwner full = Read("-OOM command not allowed\r\n");
@@ -235,6 +266,7 @@ TEST(Answers, PassErrorsOnAndSeeNoscript) {
     EXPECT_TRUE(ParseExtend(noscript, 1).no_script);
     EXPECT_TRUE(ParseRelease(noscript).no_script);
     EXPECT_TRUE(ParseRaise(noscript).no_script);
+    EXPECT_TRUE(ParseWaits(noscript).no_script);
     EXPECT_FALSE(ParseAcquire(oom, 1).no_script);
     EXPECT_EQ(ParseAcquire(oom, 1).trouble.kind, TroubleKind::kOutOfMemory);
     EXPECT_EQ(ParseExtend(oom, 1).trouble.kind, TroubleKind::kOutOfMemory);

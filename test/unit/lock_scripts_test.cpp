@@ -153,5 +153,105 @@ TEST_F(ScriptTest, RaiseReadsGarbageAsNoFence) {
     EXPECT_EQ(client.Raise("k", kOurs, 41).fence, 42u);
 }
 
+// Deadlocks between clusters. Each cluster holds a key under a token of its own and waits for
+// another's.
+
+class WaitsTest : public ScriptTest {
+  protected:
+    static std::string TokenOf(int cluster) { return "pg:" + std::to_string(cluster) + ":1:x"; }
+    static std::string KeyOf(int cluster) { return "k" + std::to_string(cluster); }
+    static WaitEdge EdgeOf(int cluster, bool for_lease = true) {
+        WaitEdge edge;
+        edge.for_lease = for_lease;
+        edge.id = 1000 + static_cast<uint64_t>(cluster);
+        edge.fence = 9007199254740000 + static_cast<uint64_t>(cluster);
+        return edge;
+    }
+    // Cluster `cluster` holds its key and waits for that of `other`.
+    WaitsAnswer Wait(int cluster, int other, bool for_lease = true) {
+        Hold(KeyOf(cluster), TokenOf(cluster));
+        const ReplyOwner reply = client.Call(
+            MakeWaits(KeyOf(other), {TokenOf(cluster)}, EdgeOf(cluster, for_lease), 5000));
+        const WaitsAnswer answer = ParseWaits(ReplyView(reply.get()));
+        EXPECT_TRUE(answer.ok) << answer.trouble.text;
+        return answer;
+    }
+};
+
+TEST_F(WaitsTest, TwoThatWaitForEachOtherAreACycle) {
+    EXPECT_FALSE(Wait(1, 2).cycle) << "nobody holds the other key";
+    const WaitsAnswer answer = Wait(2, 1);
+    ASSERT_TRUE(answer.cycle);
+    ASSERT_EQ(answer.path.size(), 1u);
+    EXPECT_TRUE(answer.path[0].for_lease);
+    EXPECT_EQ(answer.path[0].id, 1001u);
+    EXPECT_EQ(answer.path[0].fence, 9007199254740001u);
+    EXPECT_TRUE(Wait(1, 2).cycle) << "seen from the other side";
+}
+
+TEST_F(WaitsTest, TheEdgeIsPublishedForEveryHeldTokenAndPassesAway) {
+    const ReplyOwner reply = client.Call(MakeWaits("w", {"pg:a:1:1", "pg:a:1:2"}, EdgeOf(1), 5000));
+    EXPECT_TRUE(ParseWaits(ReplyView(reply.get())).ok);
+    for (const char *key : {"il:wait:pg:a:1:1", "il:wait:pg:a:1:2"}) {
+        EXPECT_EQ(foreign.Text({"GET", key}), "L 1001 9007199254740001 w");
+        EXPECT_GT(foreign.Integer({"PTTL", key}), 4000);
+        EXPECT_LE(foreign.Integer({"PTTL", key}), 5000);
+    }
+}
+
+TEST_F(WaitsTest, AChainWithoutAnEndInUsIsOpen) {
+    Wait(1, 2);
+    Wait(2, 3);
+    EXPECT_FALSE(Wait(3, 4).cycle);
+    EXPECT_FALSE(Wait(9, 1).cycle) << "9 waits for a cycle that it is no part of";
+    EXPECT_TRUE(Wait(3, 1).cycle);
+    EXPECT_FALSE(Wait(9, 1).cycle) << "and still is not";
+}
+
+TEST_F(WaitsTest, AWaitAtAGateIsPassedAndToldApart) {
+    EXPECT_FALSE(Wait(1, 2, false).cycle);
+    Hold(KeyOf(2), TokenOf(2));
+    EXPECT_FALSE(Wait(1, 2, false).cycle) << "a waiter at a gate does not search";
+    const WaitsAnswer answer = Wait(2, 1);
+    ASSERT_TRUE(answer.cycle);
+    EXPECT_FALSE(answer.path.at(0).for_lease);
+}
+
+TEST_F(WaitsTest, TheSearchEndsAtItsDepth) {
+    const int depth = static_cast<int>(kMaxWaitDepth);
+    for (int i = 1; i < depth; i++) {
+        Wait(i, i + 1);
+    }
+    const WaitsAnswer within = Wait(depth, 1);
+    ASSERT_TRUE(within.cycle);
+    EXPECT_EQ(within.path.size(), kMaxWaitDepth - 1);
+    Wait(depth, depth + 1);
+    EXPECT_FALSE(Wait(depth + 1, 1).cycle);
+}
+
+TEST_F(WaitsTest, ForeignHoldersAndForeignWordsEndTheSearch) {
+    Hold("foreign", "uuid");
+    foreign.Do({"HSET", "hash", "a", "b"});
+    Hold("long", "pg:" + std::string(300, 'x') + ":1:x");
+    Hold("silent", "pg:silent:1:x");
+    Hold("babble", "pg:babble:1:x");
+    Hold("typed", "pg:typed:1:x");
+    foreign.Text({"SET", "il:wait:pg:babble:1:x", "nonsense"});
+    foreign.Do({"HSET", "il:wait:pg:typed:1:x", "a", "b"});
+    for (const char *key : {"foreign", "hash", "long", "silent", "babble", "typed", "absent"}) {
+        const ReplyOwner reply = client.Call(MakeWaits(key, {TokenOf(1)}, EdgeOf(1), 5000));
+        const WaitsAnswer answer = ParseWaits(ReplyView(reply.get()));
+        EXPECT_TRUE(answer.ok) << key << answer.trouble.text;
+        EXPECT_FALSE(answer.cycle) << key;
+    }
+}
+
+TEST_F(WaitsTest, ANumberThatIsTooLongIsNoCycleThatCanBeJudged) {
+    Hold(KeyOf(1), TokenOf(1));
+    Hold(KeyOf(2), TokenOf(2));
+    foreign.Text({"SET", "il:wait:" + TokenOf(2), "L 99999999999999999999999 1 k1"});
+    EXPECT_FALSE(Wait(1, 2).cycle);
+}
+
 }  // namespace
 }  // namespace inventory_lock::redis::test
