@@ -119,9 +119,9 @@ IL_FUNCTION(inventory_lock_place_order) {
         commerce::ReadOrderOptions(commerce::ReadJson(arguments.Required(4, "options")));
     locking::WaitBudget budget = BudgetOf(options.wait_timeout);
     commerce::Session session;
-    const auto binding = commerce::OpenForOrders(options.binding);
-    const commerce::OrderRequest request =
-        commerce::ReadOrderRequest(*binding, user_id, key, lines, commerce::ReadJson(data), data);
+    const auto binding = commerce::OpenForOrders(options);
+    const commerce::OrderRequest request = commerce::ReadOrderRequest(
+        *binding, user_id, key, lines, commerce::ReadJson(data), data, options);
     PutOrder(fcinfo, commerce::PlaceOrder(*binding, request, options, budget), budget);
     session.Finish();
     return static_cast<Datum>(0);

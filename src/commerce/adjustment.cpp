@@ -3,6 +3,7 @@
 #include "commerce/adjustment.hpp"
 
 #include "commerce/json.hpp"
+#include "commerce/reservations.hpp"
 
 extern "C" {
 #include <catalog/pg_type.h>
@@ -47,6 +48,13 @@ void CheckQuantity(const Adjustment &adjustment) {
         throw pg::SqlError(pg::kInvalidQuantity, adjustment.delta == 0 ? "delta must not be zero"
                                                                        : "delta is out of range");
     }
+}
+
+bool IsShort(const std::vector<Level> &levels, const Adjustment &adjustment) {
+    return adjustment.delta < 0 &&
+           std::none_of(levels.begin(), levels.end(), [&adjustment](const Level &level) {
+               return level.Takeable(adjustment.floor) >= -adjustment.delta;
+           });
 }
 
 // What a stock take changes.
@@ -138,7 +146,11 @@ AdjustmentResult AdjustStock(Binding &binding, const Adjustment &adjustment,
     if (auto answer = FindEarlierAnswer(binding, adjustment, need)) {
         return *answer;
     }
-    const std::vector<Level> levels = LockLevels(binding, needs, budget)[0];
+    std::vector<std::vector<Level>> locked = LockLevels(binding, needs, budget);
+    if (IsShort(locked[0], adjustment) && FreeExpiredHolds(binding, locks, needs, locked)) {
+        locked = LockLevels(binding, needs, budget);
+    }
+    const std::vector<Level> &levels = locked[0];
     StockChange change;
     change.variant = need.variant;
     // A stock take without location is about the same level as an increase.

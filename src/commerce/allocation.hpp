@@ -18,8 +18,10 @@ struct Demand {
 
 struct Allocation {
     std::vector<std::string> locations;  // by demand: who serves it
+    std::vector<int64> served;           // by demand: how much of it
     std::vector<StockChange> changes;    // one per level, in the order of locking; no fences yet
     std::vector<Shortage> shortages;
+    bool short_of_stock = false;     // some demand is not served whole, be that a failure or not
     std::vector<StockNeed> missing;  // variants without any level
 };
 
@@ -28,8 +30,22 @@ std::vector<Demand> SumDemands(const std::vector<RequestLine> &lines);
 
 std::vector<StockNeed> NeedsOf(const std::vector<Demand> &demands);
 
-// `levels` by demand, as LockLevels returns them.
+// What a demand gets that no location can serve whole.
+enum class Shortfall : uint8 {
+    kServeNothing,
+    kServePart,  // what the location with most of it has; a shortage only if nobody gets anything
+};
+
+// Units of levels that are held for the order itself, by variant and location.
+using OwnHolds = std::map<std::pair<std::string, std::string>, int64>;
+
+// `levels` by demand, as LockLevels returns them. Locations with units of the order's own come
+// first.
 Allocation Allocate(const std::vector<Demand> &demands,
-                    const std::vector<std::vector<Level>> &levels);
+                    const std::vector<std::vector<Level>> &levels, const OwnHolds &own,
+                    Shortfall shortfall);
+
+// IL002 for all missing variants, else IL001 for all shortages, else nothing.
+std::optional<pg::SqlError> FailureOf(const Allocation &allocation);
 
 }  // namespace inventory_lock::commerce

@@ -40,6 +40,13 @@ enum class PlanId : uint8 {
     kFindCancellation,
     kWriteCancellation,
     kWriteFulfilment,
+    kWriteOrderFromHold,
+    kWriteReservation,
+    kReadReservation,
+    kLockReservation,
+    kWriteReservationEnd,
+    kExtendReservation,
+    kFindExpired,
     kPlanIds,
 };
 

@@ -19,16 +19,16 @@ constexpr std::string_view kStockPrefix = "inventory_lock:";
 constexpr const char *kDefaultBinding = "default";
 
 [[noreturn]] void Refuse(const std::string &key, int64 given, int64 newer) {
-    throw pg::SqlError(pg::kLockLost, "lock \"" + key + "\" has been given to somebody since",
-                       "The fence is " + std::to_string(given) + ", the newest one " +
-                           std::to_string(newer) + ".",
-                       "Take the lock again and repeat the work.");
+    throw pg::SqlError(
+        pg::kLockLost, "lock \"" + key + "\" has been given to somebody since",
+        "The fence is " + std::to_string(given) + ", the newest one " + std::to_string(newer) + ".",
+        "Take the lock again and repeat the work.");
 }
 
 bool HasBinding(const char *name) {
-    const Rows rows = RunOnce(
-        "SELECT 1 FROM inventory_lock.binding b WHERE b.name OPERATOR(pg_catalog.=) $1",
-        {TEXTOID}, Params().Text(name));
+    const Rows rows =
+        RunOnce("SELECT 1 FROM inventory_lock.binding b WHERE b.name OPERATOR(pg_catalog.=) $1",
+                {TEXTOID}, Params().Text(name));
     return !rows.empty();
 }
 
@@ -66,11 +66,11 @@ bool RaiseInRows(const std::string &key, int64 fence) {
         types.push_back(location_column->type);
         condition += " AND s.{stock_level.location_id}{=}$2";
     }
-    const Rows rows = RunOnce(
-        binding->Sql("SELECT COALESCE(s.{stock_level.fence}, 0)::pg_catalog.int8 FROM "
-                     "{stock_level} s WHERE " +
-                     condition + " FOR NO KEY UPDATE OF s"),
-        types, params);
+    const Rows rows =
+        RunOnce(binding->Sql("SELECT COALESCE(s.{stock_level.fence}, 0)::pg_catalog.int8 FROM "
+                             "{stock_level} s WHERE " +
+                             condition + " FOR NO KEY UPDATE OF s"),
+                types, params);
     for (size_t i = 0; i < rows.size(); i++) {
         if (rows.Int8(i, 0) > fence) {
             Refuse(key, fence, rows.Int8(i, 0));

@@ -27,6 +27,11 @@ std::string SetLevel(const Binding &binding, const char *delta, const char *fenc
                     {"updated_at", "pg_catalog.clock_timestamp()"}});
 }
 
+// Holds need a column to be counted in.
+std::string SetHeld(const Binding &binding) {
+    return ", " + binding.Sql("{stock_level.held} = s.{stock_level.held}{+}c.held");
+}
+
 constexpr const char *kReturnedLevel =
     "(s.{stock_level.on_hand})::pg_catalog.int8 AS on_hand,"
     " {s:stock_level.version|NULL}::pg_catalog.int8 AS version";
@@ -177,10 +182,12 @@ std::string ChangeCtes(const Binding &binding, const ChangeTexts &texts) {
                       {"protection", "l.protection"}});
     return binding.Sql(
         "change AS (SELECT * FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2),"
-        " pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5)) WITH ORDINALITY"
-        " AS c (variant_id, location_id, delta, fence, protection, n)),"
-        " level AS (UPDATE {stock_level} s SET " +
+        " pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5)" +
+        (texts.held.empty() ? std::string() : ", pg_catalog.unnest(" + texts.held + ")") +
+        ") WITH ORDINALITY AS c (variant_id, location_id, delta, fence, protection" +
+        (texts.held.empty() ? "" : ", held") + ", n)), level AS (UPDATE {stock_level} s SET " +
         SetLevel(binding, "c.delta", "c.fence") +
+        (texts.held.empty() ? std::string() : SetHeld(binding)) +
         " FROM change c WHERE s.{stock_level.variant_id}{=}c.variant_id" +
         (located ? " AND s.{stock_level.location_id}{=}c.location_id" : "") +
         " RETURNING c.n, c.variant_id, c.location_id, c.delta, c.fence, c.protection, " +
@@ -236,6 +243,14 @@ std::vector<Oid> ChangeTypes(const Binding &binding) {
             TEXTOID,
             TEXTOID,
             TEXTOID};
+}
+
+std::vector<int64> HeldDeltas(const std::vector<StockChange> &changes) {
+    std::vector<int64> deltas;
+    for (const StockChange &change : changes) {
+        deltas.push_back(change.held_delta);
+    }
+    return deltas;
 }
 
 Params ChangeParams(const Binding &binding, const std::vector<StockChange> &changes,

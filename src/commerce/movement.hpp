@@ -25,6 +25,7 @@ struct StockChange {
     Id variant;
     Level level;  // as it was
     int64 delta = 0;
+    int64 held_delta = 0;  // written by statements that say so (ChangeTexts::held)
     locking::Grant grant;
 };
 
@@ -48,6 +49,7 @@ struct ChangeTexts {
     std::string kind = "$6";
     std::string reference_id = "NULL::pg_catalog.text";
     std::string request_key = "NULL::pg_catalog.text";
+    std::string held;  // the parameter with the changes of held, an array; empty: held stays
     std::string from;  // more tables for them (" CROSS JOIN placed p")
 };
 
@@ -68,5 +70,8 @@ std::vector<WrittenChange> WriteChanges(Binding &binding, const std::vector<Stoc
 std::vector<Oid> ChangeTypes(const Binding &binding);
 Params ChangeParams(const Binding &binding, const std::vector<StockChange> &changes,
                     const Occasion &occasion);
+
+// What ChangeTexts::held asks for.
+std::vector<int64> HeldDeltas(const std::vector<StockChange> &changes);
 
 }  // namespace inventory_lock::commerce

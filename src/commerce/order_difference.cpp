@@ -24,20 +24,20 @@ WantedByVariant WantedIn(const OrderRequest &request) {
     return wanted;
 }
 
+// The lines of an answer, and those that a partial order could not get.
 WantedByVariant WantedIn(const Json &response) {
     WantedByVariant wanted;
-    const Json *const lines = response.Find("lines");
-    if (lines == nullptr) {
-        return wanted;
-    }
-    for (const Json &line : lines->items) {
-        const Json *const variant = line.Find("variant_id");
-        const Json *const quantity = line.Find("quantity");
-        const Json *const price = line.Find("unit_price");
-        if (variant != nullptr && quantity != nullptr) {
-            Wanted &entry = wanted[variant->text];
-            entry.quantity += std::stoll(quantity->normal);
-            entry.prices.insert(price != nullptr ? price->normal : "none");
+    for (const char *const name : {"lines", "unserved"}) {
+        const Json *const lines = response.Find(name);
+        for (size_t i = 0; lines != nullptr && i < lines->items.size(); i++) {
+            const Json *const variant = lines->items[i].Find("variant_id");
+            const Json *const quantity = lines->items[i].Find("quantity");
+            const Json *const price = lines->items[i].Find("unit_price");
+            if (variant != nullptr && quantity != nullptr) {
+                Wanted &entry = wanted[variant->text];
+                entry.quantity += std::stoll(quantity->normal);
+                entry.prices.insert(price != nullptr ? price->normal : "none");
+            }
         }
     }
     return wanted;
@@ -74,7 +74,7 @@ std::string DescribeDifference(const OrderRequest &request, const Json &stored_r
         text += " order_data differs.";
     }
     if (text.empty()) {
-        text = " lines: location_id differs, or how lines of one variant are split.";
+        text = " lines: location_id differs, or how lines of one variant are split, or an option.";
     }
     return text.substr(1);
 }

@@ -143,28 +143,6 @@ void CheckOrderKey(const std::string &user_id, const std::string &idempotency_ke
     }
 }
 
-// Σ quantity × unit_price, in numeric.
-std::optional<std::string> Total(const std::vector<RequestLine> &lines) {
-    Datum sum = pg::Call([] { return DirectFunctionCall1(int8_numeric, Int64GetDatum(0)); });
-    for (const RequestLine &line : lines) {
-        if (!line.unit_price) {
-            return std::nullopt;
-        }
-        const char *const price = line.unit_price->c_str();
-        const int64 quantity = line.quantity;
-        sum = pg::Call([=] {
-            const Datum factor =
-                DirectFunctionCall3(numeric_in, CStringGetDatum(price),
-                                    ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
-            const Datum count = DirectFunctionCall1(int8_numeric, Int64GetDatum(quantity));
-            return DirectFunctionCall2(numeric_add, sum,
-                                       DirectFunctionCall2(numeric_mul, factor, count));
-        });
-    }
-    return std::string(
-        pg::Call([sum] { return DatumGetCString(DirectFunctionCall1(numeric_out, sum)); }));
-}
-
 }  // namespace
 
 void CheckIdempotencyKey(const std::string &key) {
@@ -186,37 +164,74 @@ void CheckIdempotencyKey(const std::string &key) {
 
 OrderOptions ReadOrderOptions(const Json &options) {
     CheckObject(options, "options");
-    CheckMembers(options, {"on_conflict", "on_failure", "wait_timeout", "binding"}, "options");
+    CheckMembers(
+        options,
+        {"on_conflict", "on_failure", "partial", "reservation_id", "wait_timeout", "binding"},
+        "options");
     OrderOptions result;
     result.fail_on_conflict = ReadWord(options, "on_conflict", {"wait", "error"}) == "error";
     result.record_failure = ReadWord(options, "on_failure", {"raise", "record"}) == "record";
+    result.partial_available = ReadWord(options, "partial", {"reject", "available"}) == "available";
     result.wait_timeout = ReadOptionalString(options, "wait_timeout", "options");
+    result.reservation_id = ReadOptionalString(options, "reservation_id", "options");
     result.binding = ReadOptionalString(options, "binding", "options").value_or("default");
     return result;
 }
 
+std::vector<RequestLine> ReadRequestLines(const Binding &binding, const Json &lines) {
+    if (CheckArray(lines, "lines").items.empty()) {
+        throw pg::SqlError(ERRCODE_INVALID_PARAMETER_VALUE, "lines must not be empty");
+    }
+    std::vector<RequestLine> result;
+    for (size_t i = 0; i < lines.items.size(); i++) {
+        result.push_back(ReadLine(binding, lines.items[i], ElementPath("lines", i)));
+    }
+    return MergeLines(std::move(result));
+}
+
+std::optional<std::string> TotalOf(const std::vector<RequestLine> &lines) {
+    Datum sum = pg::Call([] { return DirectFunctionCall1(int8_numeric, Int64GetDatum(0)); });
+    for (const RequestLine &line : lines) {
+        if (!line.unit_price) {
+            return std::nullopt;
+        }
+        const char *const price = line.unit_price->c_str();
+        const int64 quantity = line.quantity;
+        sum = pg::Call([=] {
+            const Datum factor =
+                DirectFunctionCall3(numeric_in, CStringGetDatum(price),
+                                    ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
+            const Datum count = DirectFunctionCall1(int8_numeric, Int64GetDatum(quantity));
+            return DirectFunctionCall2(numeric_add, sum,
+                                       DirectFunctionCall2(numeric_mul, factor, count));
+        });
+    }
+    return std::string(
+        pg::Call([sum] { return DatumGetCString(DirectFunctionCall1(numeric_out, sum)); }));
+}
+
 OrderRequest ReadOrderRequest(const Binding &binding, const std::string &user_id,
                               const std::string &idempotency_key, const Json &lines,
-                              const Json &order_data, Datum order_data_jsonb) {
+                              const Json &order_data, Datum order_data_jsonb,
+                              const OrderOptions &options) {
     OrderRequest request;
     request.user_id = user_id;
     request.idempotency_key = idempotency_key;
     CheckOrderKey(user_id, idempotency_key);
-    if (CheckArray(lines, "lines").items.empty()) {
-        throw pg::SqlError(ERRCODE_INVALID_PARAMETER_VALUE, "lines must not be empty");
-    }
-    for (size_t i = 0; i < lines.items.size(); i++) {
-        request.lines.push_back(ReadLine(binding, lines.items[i], ElementPath("lines", i)));
-    }
-    request.lines = MergeLines(std::move(request.lines));
-    request.total = Total(request.lines);
+    request.lines = ReadRequestLines(binding, lines);
+    request.total = TotalOf(request.lines);
     CheckObject(order_data, "order_data");
     request.currency = ReadOptionalString(order_data, "currency", "order_data");
     request.data = order_data_jsonb;
     request.data_canonical = order_data.Canonical();
+    request.reservation_id = options.reservation_id;
+    // What was not asked for is not in it: requests of before an option existed stay the same.
+    const std::string reservation =
+        request.reservation_id ? ",\"reservation\":" + JsonString(*request.reservation_id) : "";
+    const std::string partial = options.partial_available ? ",\"partial\":\"available\"" : "";
     request.fingerprint =
-        kFingerprintVersion + Sha256("{\"lines\":" + CanonicalLines(request.lines) +
-                                     ",\"data\":" + request.data_canonical + "}");
+        kFingerprintVersion + Sha256("{\"lines\":" + CanonicalLines(request.lines) + ",\"data\":" +
+                                     request.data_canonical + reservation + partial + "}");
     return request;
 }
 

@@ -21,21 +21,25 @@ struct RequestLine {
 };
 
 struct OrderOptions {
-    bool fail_on_conflict = false;            // on_conflict: error instead of wait
-    bool record_failure = false;              // on_failure: record instead of raise
-    std::optional<std::string> wait_timeout;  // an interval's text
+    bool fail_on_conflict = false;              // on_conflict: error instead of wait
+    bool partial_available = false;             // partial: available instead of reject
+    bool record_failure = false;                // on_failure: record instead of raise
+    std::optional<std::string> wait_timeout;    // an interval's text
+    std::optional<std::string> reservation_id;  // a hold of the customer's own, used up
     std::string binding = "default";
 };
 
 struct OrderRequest {
     std::string user_id;
     std::string idempotency_key;
-    std::vector<RequestLine> lines;  // merged, in the order of locking
-    Datum data = 0;                  // jsonb
+    std::vector<RequestLine> lines;     // merged, in the order of locking
+    std::vector<RequestLine> unserved;  // what a partial order could not get of them
+    Datum data = 0;                     // jsonb
     std::optional<std::string> currency;
     std::optional<std::string> total;  // nullopt when a line has no price
     std::string fingerprint;
     std::string data_canonical;
+    std::optional<std::string> reservation_id;
 };
 
 // IL022 unless the key has 1 to 255 bytes and no control characters.
@@ -47,7 +51,14 @@ OrderOptions ReadOrderOptions(const Json &options);
 // Reads and checks lines and data; 22023, 22004, IL003.
 OrderRequest ReadOrderRequest(const Binding &binding, const std::string &user_id,
                               const std::string &idempotency_key, const Json &lines,
-                              const Json &order_data, Datum order_data_jsonb);
+                              const Json &order_data, Datum order_data_jsonb,
+                              const OrderOptions &options);
+
+// Σ quantity × unit_price in numeric; nullopt when a line has no price.
+std::optional<std::string> TotalOf(const std::vector<RequestLine> &lines);
+
+// The lines alone, merged and in the order of locking.
+std::vector<RequestLine> ReadRequestLines(const Binding &binding, const Json &lines);
 
 // A line of cancel_order_locked and its kin: by line_no, or by variant and perhaps location.
 struct LineSelector {

@@ -4,6 +4,7 @@
 
 #include "commerce/allocation.hpp"
 #include "commerce/order_difference.hpp"
+#include "commerce/reservations.hpp"
 
 extern "C" {
 #include <catalog/pg_type.h>
@@ -77,7 +78,9 @@ std::optional<OrderAnswer> Replay(Binding &binding, const OrderRequest &request,
     return answer;
 }
 
-std::unique_ptr<Statement> BuildWriteOrder(const Binding &binding) {
+// `hold`: a CTE that ends the reservation which the order uses, empty when there is none.
+std::unique_ptr<Statement> OrderStatement(const Binding &binding, const std::string &hold,
+                                          const std::vector<Oid> &hold_types) {
     const auto type_of = [&binding](TableId table, const char *role) {
         const Column *const column = binding.find(table, role);
         return column != nullptr ? column->type : TEXTOID;
@@ -105,6 +108,10 @@ std::unique_ptr<Statement> BuildWriteOrder(const Binding &binding) {
     ChangeTexts texts;
     texts.reference_id = "p.order_id::pg_catalog.text";
     texts.from = " CROSS JOIN placed p";
+    if (!hold.empty()) {
+        texts.held = "$23";
+        texts.kind = "CASE WHEN l.delta{=}0 THEN 'hold_release' ELSE $6 END";
+    }
     const std::string sql =
         "WITH placed AS (" + order +
         binding.Sql(
@@ -115,7 +122,7 @@ std::unique_ptr<Statement> BuildWriteOrder(const Binding &binding) {
         " FROM placed p CROSS JOIN ROWS FROM (pg_catalog.unnest($19), pg_catalog.unnest($20),"
         " pg_catalog.unnest($21), pg_catalog.unnest($22)) WITH ORDINALITY"
         " AS u (variant_id, location_id, quantity, unit_price, n)), " +
-        ChangeCtes(binding, texts) +
+        ChangeCtes(binding, texts) + hold +
         " SELECT p.order_id::pg_catalog.text, p.created_at,"
         " (SELECT pg_catalog.count(*) FROM level) FROM placed p";
     std::vector<Oid> types = ChangeTypes(binding);
@@ -132,7 +139,29 @@ std::unique_ptr<Statement> BuildWriteOrder(const Binding &binding) {
                                           INT8ARRAYOID,
                                           TEXTARRAYOID};
     types.insert(types.end(), order_types.begin(), order_types.end());
+    types.insert(types.end(), hold_types.begin(), hold_types.end());
     return std::make_unique<Statement>(sql, types);
+}
+
+std::unique_ptr<Statement> BuildWriteOrder(const Binding &binding) {
+    return OrderStatement(binding, {}, {});
+}
+
+std::unique_ptr<Statement> BuildWriteOrderFromHold(const Binding &binding) {
+    const bool ordered = binding.find(TableId::kReservation, "order_id") != nullptr;
+    const std::string hold = binding.Sql(
+        ", hold AS (UPDATE {reservation} s SET {reservation.state} = 'confirmed',"
+        " {reservation.confirmed} = u.confirmed" +
+        std::string(ordered ? ", {reservation.order_id} ="
+                              " p.order_id::pg_catalog.text::{type:reservation.order_id}"
+                            : "") +
+        " FROM placed p CROSS JOIN ROWS FROM (pg_catalog.unnest($25), pg_catalog.unnest($26))"
+        " AS u (line_no, confirmed) WHERE s.{reservation.reservation_id}{=}$24"
+        " AND s.{reservation.line_no}{=}u.line_no)");
+    return OrderStatement(
+        binding, hold,
+        {INT8ARRAYOID, binding.column(TableId::kReservation, "reservation_id").type, INT8ARRAYOID,
+         INT8ARRAYOID});
 }
 
 // What there is to write: a placed order, or a rejected one without lines and changes.
@@ -141,7 +170,21 @@ struct OrderRecord {
     std::string response;                // JSON, without the order's id
     std::vector<std::string> locations;  // by line
     std::vector<StockChange> changes;
+    std::optional<Hold> hold;  // with what is confirmed of each line
 };
+
+void AddHold(const OrderRecord &record, Params *params) {
+    std::vector<int64> line_numbers;
+    std::vector<int64> confirmed;
+    for (const HoldLine &line : record.hold->lines) {
+        line_numbers.push_back(line.line_no);
+        confirmed.push_back(line.confirmed);
+    }
+    params->Int8Array(HeldDeltas(record.changes))
+        .Value(record.hold->id.value)
+        .Int8Array(line_numbers)
+        .Int8Array(confirmed);
+}
 
 OrderAnswer WriteOrder(Binding &binding, const OrderRequest &request, const Id &user,
                        const OrderRecord &record) {
@@ -178,7 +221,13 @@ OrderAnswer WriteOrder(Binding &binding, const OrderRequest &request, const Id &
         .Array(locations, location_column != nullptr ? location_column->type : TEXTOID)
         .Int8Array(quantities)
         .TextArray(prices);
-    const Rows rows = binding.Plan(PlanId::kWriteOrder, BuildWriteOrder).Run(params);
+    if (record.hold) {
+        AddHold(record, &params);
+    }
+    Statement &statement = record.hold
+                               ? binding.Plan(PlanId::kWriteOrderFromHold, BuildWriteOrderFromHold)
+                               : binding.Plan(PlanId::kWriteOrder, BuildWriteOrder);
+    const Rows rows = statement.Run(params);
     if (rows.empty()) {
         // Only somebody who writes orders without our lock can have been faster.
         throw pg::SqlError(pg::kIdempotencyRequestInProgress,
@@ -213,6 +262,23 @@ std::string LineJson(const RequestLine &line, size_t line_no) {
            ", \"unit_price\": " + line.unit_price.value_or("null");
 }
 
+// What a partial order could not get; nothing when it got all.
+std::string UnservedJson(const OrderRequest &request) {
+    if (request.unserved.empty()) {
+        return {};
+    }
+    std::string json = ", \"unserved\": [";
+    for (const RequestLine &line : request.unserved) {
+        const auto &location = line.need.location;
+        json += json.back() == '[' ? "{" : ", {";
+        json += "\"variant_id\": " + JsonString(line.need.variant.text) +
+                ", \"location_id\": " + (location ? JsonString(location->text) : "null") +
+                ", \"quantity\": " + std::to_string(line.quantity) +
+                ", \"unit_price\": " + line.unit_price.value_or("null") + "}";
+    }
+    return json + "]";
+}
+
 OrderAnswer Reject(Binding &binding, const OrderRequest &request, const Id &user,
                    const locking::Grant &order_grant, const pg::SqlError &error) {
     OrderRecord record;
@@ -232,30 +298,6 @@ OrderAnswer Reject(Binding &binding, const OrderRequest &request, const Id &user
     return WriteOrder(binding, request, user, record);
 }
 
-pg::SqlError NotFound(const std::vector<StockNeed> &missing) {
-    std::string detail = "[";
-    for (const StockNeed &need : missing) {
-        detail += detail.size() > 1 ? ", " : "";
-        detail += "{\"variant_id\": " + JsonString(need.variant.text) + ", \"location_id\": " +
-                  (need.location ? JsonString(need.location->text) : "null") + "}";
-    }
-    const std::string message =
-        missing.size() == 1 ? StockItemNotFound(missing[0]).message()
-                            : std::to_string(missing.size()) + " variants have no stock level";
-    return pg::SqlError(pg::kStockItemNotFound, message, detail + "]");
-}
-
-// The failure of a check, if there is one: nothing has been written then.
-std::optional<pg::SqlError> FailureOf(const Allocation &allocation) {
-    if (!allocation.missing.empty()) {
-        return NotFound(allocation.missing);
-    }
-    if (!allocation.shortages.empty()) {
-        return InsufficientStock(allocation.shortages);
-    }
-    return std::nullopt;
-}
-
 // By line: where it is served from. Lines and demands are in the same order.
 std::vector<size_t> DemandOfLines(const std::vector<RequestLine> &lines,
                                   const std::vector<Demand> &demands) {
@@ -268,6 +310,30 @@ std::vector<size_t> DemandOfLines(const std::vector<RequestLine> &lines,
         of_line.push_back(demand);
     }
     return of_line;
+}
+
+// The request with what its lines really get; lines that get nothing are no longer in it.
+OrderRequest ServedPart(const OrderRequest &request, const std::vector<Demand> &demands,
+                        const Allocation &allocation) {
+    OrderRequest served = request;
+    const std::vector<size_t> demand_of = DemandOfLines(request.lines, demands);
+    std::vector<int64> left = allocation.served;
+    served.lines.clear();
+    for (size_t i = 0; i < request.lines.size(); i++) {
+        RequestLine line = request.lines[i];
+        line.quantity = std::min(line.quantity, left[demand_of[i]]);
+        left[demand_of[i]] -= line.quantity;
+        if (line.quantity < request.lines[i].quantity) {
+            RequestLine rest = request.lines[i];
+            rest.quantity -= line.quantity;
+            served.unserved.push_back(rest);
+        }
+        if (line.quantity > 0) {
+            served.lines.push_back(line);
+        }
+    }
+    served.total = TotalOf(served.lines);
+    return served;
 }
 
 OrderRecord Describe(const OrderRequest &request, const std::vector<Demand> &demands,
@@ -294,8 +360,72 @@ OrderRecord Describe(const OrderRequest &request, const std::vector<Demand> &dem
             ", \"fence\": " + std::to_string(change.grant.fence) + ", \"protection\": \"" +
             ProtectionName(change.grant) + "\"}";
     }
-    record.response += "]}";
+    record.response += "]" + UnservedJson(request) + "}";
     return record;
+}
+
+bool SameNeed(const StockNeed &a, const StockNeed &b) {
+    return !(a < b) && !(b < a);
+}
+
+// What the order and the hold it uses need, in the order of locking.
+std::vector<StockNeed> AllNeeds(const Binding &binding, const std::vector<Demand> &demands,
+                                const std::optional<Hold> &hold) {
+    std::vector<StockNeed> needs = NeedsOf(demands);
+    if (hold) {
+        const std::vector<StockNeed> held = NeedsOf(binding, *hold);
+        needs.insert(needs.end(), held.begin(), held.end());
+        std::sort(needs.begin(), needs.end());
+        needs.erase(std::unique(needs.begin(), needs.end(), SameNeed), needs.end());
+    }
+    return needs;
+}
+
+// The levels of each demand. Both lists are sorted, and every demand is among the needs.
+std::vector<std::vector<Level>> LevelsOf(const std::vector<Demand> &demands,
+                                         const std::vector<StockNeed> &needs,
+                                         const std::vector<std::vector<Level>> &levels) {
+    std::vector<std::vector<Level>> result;
+    size_t need = 0;
+    for (const Demand &demand : demands) {
+        while (needs[need] < demand.need) {
+            need++;
+        }
+        result.push_back(levels[need]);
+    }
+    return result;
+}
+
+// Ends a hold: all of it is no longer held, what the order takes of it is confirmed.
+void UseHold(const std::vector<StockNeed> &needs, const std::vector<std::vector<Level>> &levels,
+             Hold *hold, std::vector<StockChange> *changes) {
+    for (size_t i = 0; i < needs.size(); i++) {
+        for (const Level &level : levels[i]) {
+            const std::string &variant = needs[i].variant.text;
+            auto change = std::find_if(changes->begin(), changes->end(), [&](const auto &other) {
+                return other.variant.text == variant && other.level.location == level.location;
+            });
+            int64 held = 0;
+            int64 sold = change == changes->end() ? 0 : -change->delta;
+            for (HoldLine &line : hold->lines) {
+                if (line.variant_id == variant && line.location_id == level.location) {
+                    held += line.quantity;
+                    line.confirmed = std::min(sold, line.quantity);
+                    sold -= line.confirmed;
+                }
+            }
+            if (held == 0) {
+                continue;
+            }
+            if (change == changes->end()) {
+                StockChange release;
+                release.variant = needs[i].variant;
+                release.level = level;
+                change = changes->insert(change, release);
+            }
+            change->held_delta = -held;
+        }
+    }
 }
 
 locking::Grant LockOrder(const OrderRequest &request, const Id &user, const OrderOptions &options,
@@ -316,11 +446,15 @@ locking::Grant LockOrder(const OrderRequest &request, const Id &user, const Orde
 
 }  // namespace
 
-std::shared_ptr<Binding> OpenForOrders(const std::string &binding) {
-    return OpenBinding(binding, {{TableId::kStockLevel, ACL_SELECT | ACL_UPDATE},
-                                 {TableId::kMovement, ACL_SELECT | ACL_INSERT},
-                                 {TableId::kOrders, ACL_SELECT | ACL_INSERT | ACL_UPDATE},
-                                 {TableId::kOrderLine, ACL_SELECT | ACL_INSERT}});
+std::shared_ptr<Binding> OpenForOrders(const OrderOptions &options) {
+    std::vector<Access> access = {{TableId::kStockLevel, ACL_SELECT | ACL_UPDATE},
+                                  {TableId::kMovement, ACL_SELECT | ACL_INSERT},
+                                  {TableId::kOrders, ACL_SELECT | ACL_INSERT | ACL_UPDATE},
+                                  {TableId::kOrderLine, ACL_SELECT | ACL_INSERT}};
+    if (options.reservation_id) {
+        access.push_back({TableId::kReservation, ACL_SELECT | ACL_UPDATE});
+    }
+    return OpenBinding(options.binding, access);
 }
 
 OrderAnswer PlaceOrder(Binding &binding, const OrderRequest &request, const OrderOptions &options,
@@ -334,20 +468,42 @@ OrderAnswer PlaceOrder(Binding &binding, const OrderRequest &request, const Orde
         return *answer;
     }
     const std::vector<Demand> demands = SumDemands(request.lines);
-    const std::vector<StockNeed> needs = NeedsOf(demands);
+    std::optional<Hold> hold;
+    if (request.reservation_id) {
+        hold = ReadHold(binding, *request.reservation_id);
+    }
+    const std::vector<StockNeed> needs = AllNeeds(binding, demands, hold);
     StockLocks locks = StockLocks::Acquire(binding, needs, budget);
-    Allocation allocation = Allocate(demands, LockLevels(binding, needs, budget));
+    OwnHolds own;
+    if (hold) {
+        hold = LockHold(binding, *hold, budget);
+        own = UnitsOf(*hold);
+    }
+    std::vector<std::vector<Level>> levels = LockLevels(binding, needs, budget);
+    const Shortfall shortfall =
+        options.partial_available ? Shortfall::kServePart : Shortfall::kServeNothing;
+    Allocation allocation = Allocate(demands, LevelsOf(demands, needs, levels), own, shortfall);
+    if (allocation.short_of_stock && FreeExpiredHolds(binding, locks, needs, levels)) {
+        levels = LockLevels(binding, needs, budget);
+        allocation = Allocate(demands, LevelsOf(demands, needs, levels), own, shortfall);
+    }
     if (const auto failure = FailureOf(allocation)) {
         if (!options.record_failure) {
             throw *failure;
         }
         return Reject(binding, request, user, order_grant, *failure);
     }
+    if (hold) {
+        UseHold(needs, levels, &*hold, &allocation.changes);
+    }
     for (StockChange &change : allocation.changes) {
         AddToStock(binding, change.level, change.delta);
         change.grant = locks.FenceFor(change.variant.text, change.level);
     }
-    return WriteOrder(binding, request, user, Describe(request, demands, allocation, order_grant));
+    const OrderRequest served = ServedPart(request, demands, allocation);
+    OrderRecord record = Describe(served, demands, allocation, order_grant);
+    record.hold = hold;
+    return WriteOrder(binding, served, user, record);
 }
 
 }  // namespace inventory_lock::commerce

@@ -32,7 +32,7 @@ struct OrderAnswer {
 };
 
 // The binding for orders, with everything checked that can be before a lock.
-std::shared_ptr<Binding> OpenForOrders(const std::string &binding);
+std::shared_ptr<Binding> OpenForOrders(const OrderOptions &options);
 
 // Throws IL001, IL002 (unless they are to be recorded), IL020, IL021 and what locking throws.
 OrderAnswer PlaceOrder(Binding &binding, const OrderRequest &request, const OrderOptions &options,

@@ -2,6 +2,8 @@
 
 #include "commerce/stock_report.hpp"
 
+#include "commerce/reservations.hpp"
+
 extern "C" {
 #include <catalog/pg_type.h>
 }
@@ -12,8 +14,14 @@ std::vector<StockRow> ReadStock(Binding &binding, const std::string &variant_id,
                                 const std::optional<std::string> &location_id) {
     const StockNeed need = MakeNeed(binding, variant_id, location_id);
     std::vector<StockRow> rows;
-    const std::vector<Level> levels = PeekLevels(binding, {need})[0];
-    for (const Level &level : levels) {
+    std::vector<Level> levels = PeekLevels(binding, {need})[0];
+    const bool any_held = std::any_of(levels.begin(), levels.end(),
+                                      [](const Level &level) { return level.held > 0; });
+    // A hold whose time is over binds nobody, tidied up or not.
+    const OwnHolds expired = any_held ? FindExpired(binding, {need}) : OwnHolds();
+    for (Level &level : levels) {
+        const auto over = expired.find({need.variant.text, level.location});
+        level.held -= over != expired.end() ? std::min(over->second, level.held) : 0;
         rows.push_back({need.variant.text, level});
     }
     return rows;

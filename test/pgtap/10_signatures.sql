@@ -1,10 +1,18 @@
 -- The signatures that users rely on: names, arguments, defaults and results as documented.
 -- A change here is a change of the interface and belongs into CHANGELOG.md.
 BEGIN;
-SELECT plan(40 + 6);
+SELECT plan(44 + 6);
 
 CREATE TEMP TABLE documented (name text, arguments text, result text);
 INSERT INTO documented VALUES
+    ('confirm_reservation', 'reservation_id text, lines jsonb DEFAULT NULL::jsonb, order_id text DEFAULT NULL::text, binding text DEFAULT ''default''::text',
+     'TABLE(reservation_id text, holder text, state text, expires_at timestamp with time zone, lines jsonb, protection text, waited_ms double precision)'),
+    ('extend_reservation', 'reservation_id text, ttl interval, binding text DEFAULT ''default''::text',
+     'TABLE(reservation_id text, holder text, state text, expires_at timestamp with time zone, lines jsonb, protection text, waited_ms double precision)'),
+    ('release_reservation', 'reservation_id text, binding text DEFAULT ''default''::text',
+     'TABLE(reservation_id text, holder text, state text, expires_at timestamp with time zone, lines jsonb, protection text, waited_ms double precision)'),
+    ('reserve_stock_locked', 'holder text, lines jsonb, ttl interval, wait_timeout interval DEFAULT NULL::interval, binding text DEFAULT ''default''::text',
+     'TABLE(reservation_id text, holder text, state text, expires_at timestamp with time zone, lines jsonb, protection text, waited_ms double precision)'),
     ('adjust_stock_bulk_locked', 'items jsonb, policy text DEFAULT ''all_or_nothing''::text, reason text DEFAULT ''adjust''::text, reference_type text DEFAULT NULL::text, reference_id text DEFAULT NULL::text, actor text DEFAULT NULL::text, note text DEFAULT NULL::text, wait_timeout interval DEFAULT NULL::interval, binding text DEFAULT ''default''::text',
      'TABLE(item bigint, variant_id text, location_id text, delta bigint, quantity_before bigint, quantity_after bigint, fence bigint, protection text, sqlstate text, message text)'),
     ('fulfil_order_locked', 'order_id bigint, lines jsonb DEFAULT NULL::jsonb, binding text DEFAULT ''default''::text',
