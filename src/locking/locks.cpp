@@ -147,8 +147,9 @@ void AdoptWithoutLease(Hold *hold) {
     const auto clock = static_cast<uint64>(pg::WallUs());
     if (hold->entry >= 0) {
         shared::LeaseEntry *entry = shared::Entry(shared::Leases(), hold->entry);
+        const uint64 floor = pg_atomic_read_u64(&shared::Leases()->fence_floor);
         SpinLockAcquire(&entry->mutex);
-        hold->fence = std::max(entry->next_fence, clock);
+        hold->fence = std::max({entry->next_fence, clock, floor + 1});
         entry->next_fence = hold->fence + 1;
         entry->degraded = true;
         SetHolder(entry, hold, now_us);

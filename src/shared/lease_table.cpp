@@ -12,6 +12,16 @@ namespace inventory_lock::shared {
 
 namespace {
 
+// What is above is some row's own business: it may not use up the numbers of all other keys.
+constexpr uint64 kMaxFenceFloor = UINT64CONST(1) << 52;
+
+void RaiseFenceFloor(LeaseTable *table, uint64 fence) {
+    uint64 floor = pg_atomic_read_u64(&table->fence_floor);
+    while (fence > floor && fence < kMaxFenceFloor &&
+           !pg_atomic_compare_exchange_u64(&table->fence_floor, &floor, fence)) {
+    }
+}
+
 LWLock *PartitionLock(LeaseTable *table, uint64 hash) {
     return &table->partitions[(hash & table->bucket_mask) % kPartitions].lock;
 }
@@ -107,6 +117,7 @@ void InitLeaseTable(LeaseTable *table, int capacity) {
     SpinLockInit(&table->free_mutex);
     table->free_head = 0;
     table->used = 0;
+    pg_atomic_init_u64(&table->fence_floor, 0);
     pg_atomic_init_u32(&table->work.head, 0);
     for (uint32 bucket = 0; bucket <= table->bucket_mask; bucket++) {
         Buckets(table)[bucket] = -1;
@@ -219,6 +230,7 @@ bool FreeIfIdle(LeaseTable *table, int32 index, bool wait) {
     }
     const bool freed = *link == index && IsIdle(entry);
     if (freed) {
+        RaiseFenceFloor(table, entry->next_fence - 1);  // before the key can be joined again
         *link = entry->next;
         entry->key_length = 0;
     }

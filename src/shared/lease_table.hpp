@@ -96,6 +96,10 @@ struct LeaseTable {
     slock_t free_mutex;        // protects free_head and used
     int32 free_head;           // -1 = none
     int32 used;
+    // No fence of a key whose entry was freed is above this; only grows. So a fence given out anew
+    // is above all of the key's earlier ones, also when Redis has forgotten them or its clock is
+    // behind.
+    pg_atomic_uint64 fence_floor;
     WorkList work;             // entries the worker should look at
     // followed by int32 buckets[bucket_mask + 1] and LeaseEntry entries[capacity]
 };

@@ -336,6 +336,8 @@ void Keeper::SendAcquire(Request &request, const std::vector<int32> &entries, in
             key.ttl_ms = entry->ttl_ms;
             key.floor = entry->next_fence - 1;
         });
+        key.floor = std::max<uint64_t>(
+            key.floor, pg_atomic_read_u64(&shared::Leases()->fence_floor));
         key.prev = entry->prev;
         key.ttl_ms = key.ttl_ms > 0 ? key.ttl_ms : pg::settings::inventory_ttl_ms;
         journal_.Write(index, key.key, key.token, key.prev);
