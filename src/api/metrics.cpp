@@ -174,11 +174,8 @@ void PutWorker(Page &page, shared::State *state) {
                Seconds(worker.started_at));
     page.Metric("worker_starts_total", "counter", "Starts of the worker.");
     page.Value(Read(&state->worker.incarnation));
-    page.Metric("breaker_state", "gauge", "1 for the state that the breaker is in.");
-    for (size_t i = 0; i < std::size(kBreakerNames); i++) {
-        page.Value(pg_atomic_read_u32(&state->breaker.state) == i ? 1 : 0,
-                   std::string("state=") + Quoted(kBreakerNames[i]));
-    }
+    page.Gauge("breaker_open", "1 when new locks do not ask Redis because it failed.",
+               pg_atomic_read_u32(&state->breaker.state) != 0 ? 1 : 0);
     page.Gauge(
         "redis_evicts", "1 when Redis may evict locks (maxmemory-policy).",
         worker.eviction_policy[0] != '\0' && strcmp(worker.eviction_policy, "noeviction") != 0 ? 1

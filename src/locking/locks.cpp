@@ -102,7 +102,7 @@ void SetHolder(shared::LeaseEntry *entry, Hold *hold, int64 now_us) {
 
 // Takes over the lease of an entry whose gate we have, if it is valid. `any_tenure`: also when it
 // is somebody else's turn (the worker has just decided, or Redis is down).
-bool Adopt(Hold *hold, bool any_tenure, bool asked) {
+bool Adopt(Hold *hold, bool any_tenure) {
     shared::LeaseEntry *entry = shared::Entry(shared::Leases(), hold->entry);
     const int64 now_us = pg::BootUs();
     const int64 margin_us = MarginUs(hold->ttl_ms);
@@ -112,8 +112,10 @@ bool Adopt(Hold *hold, bool any_tenure, bool asked) {
                       entry->deadline_us - now_us >= margin_us &&
                       (any_tenure || now_us - entry->tenure_start_us <= max_tenure_us);
     const bool alone = entry->interest == 1;
+    const bool fresh = entry->adopted != entry->generation;  // ours is the first hold of this grant
     if (good) {
         hold->generation = entry->generation;
+        entry->adopted = entry->generation;
         hold->fence = entry->next_fence++;
         hold->leased = true;
         entry->ttl_ms = hold->ttl_ms;
@@ -122,7 +124,7 @@ bool Adopt(Hold *hold, bool any_tenure, bool asked) {
     }
     SpinLockRelease(&entry->mutex);
     if (good) {
-        shared::Count(KindOf(hold), asked   ? shared::Counter::kAcquired
+        shared::Count(KindOf(hold), fresh   ? shared::Counter::kAcquired
                                     : alone ? shared::Counter::kWarm
                                             : shared::Counter::kHandedOver);
     }
@@ -311,7 +313,7 @@ Leased TakeLeases(size_t first, size_t count, bool no_wait, WaitBudget &budget) 
             }
         } else {
             for (size_t i = 0; i < count; i++) {
-                if (hold_at(i)->since_us == 0 && !Adopt(hold_at(i), asked || down, asked)) {
+                if (hold_at(i)->since_us == 0 && !Adopt(hold_at(i), asked || down)) {
                     missing.push_back(hold_at(i)->entry);
                 }
             }
@@ -353,7 +355,7 @@ Leased TakeLeases(size_t first, size_t count, bool no_wait, WaitBudget &budget) 
     for (size_t i = 0; i < count; i++) {
         Hold *hold = hold_at(i);
         if (hold->since_us == 0 &&
-            (hold->entry < 0 || !pg::settings::RedisConfigured() || !Adopt(hold, true, false))) {
+            (hold->entry < 0 || !pg::settings::RedisConfigured() || !Adopt(hold, true))) {
             AdoptWithoutLease(hold);
         }
     }

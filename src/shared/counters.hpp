@@ -13,7 +13,7 @@ inline constexpr int kKinds = 3;  // as locking::LockKind
 
 // Per lock kind.
 enum class Counter : uint8 {
-    kAcquired = 0,  // leases granted by Redis
+    kAcquired = 0,  // first holds of a lease that Redis granted
     kHandedOver,    // taken over from another transaction of this cluster, no Redis trip
     kWarm,          // taken from an idle lease that lingered
     kDegraded,      // went on without Redis

@@ -168,6 +168,7 @@ int32 Join(LeaseTable *table, const char *key, size_t length, uint64 hash, uint8
     entry->interest = 1;
     entry->unflushed = 0;
     entry->generation++;
+    entry->adopted = 0;
     entry->next_fence = 1;
     entry->deadline_us = 0;
     entry->tenure_start_us = 0;

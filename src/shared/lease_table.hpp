@@ -64,6 +64,7 @@ struct LeaseEntry {
     uint32 interest;          // holders and waiters of this cluster
     uint32 unflushed;         // commits visible but not yet flushed (early release)
     uint64 generation;        // changes with every grant and every loss
+    uint64 adopted;           // generation that a transaction has taken over already
     uint64 next_fence;        // fence of the next hold; one above the highest known
     int64 deadline_us;        // CLOCK_BOOTTIME until which Redis keeps the key for us
     int64 tenure_start_us;    // when this cluster got the key
