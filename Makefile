@@ -3,7 +3,7 @@
 #   make, make install, make installcheck    as for any contrib module (PG_CONFIG=… chooses the server)
 #   make DEBUG=1                             without optimization, PostgreSQL's assertions compiled in
 #   make INJECTION=1                         with the points where tests stop, kill and fail processes
-#   make test | demo | bench                 everything on its own: packages, build, private servers
+#   make test | demo | bench | load          everything on its own: packages, build, private servers
 #
 # `make test`, `make demo` and `make bench` never install into the system's PostgreSQL: they use a
 # copy of it (scripts/private_root).
@@ -38,7 +38,7 @@ endif
 EXTRA_CLEAN = $(OBJS:.o=.d) $(BITCODE:.bc=.bc.d) build results regression.diffs regression.out
 
 # Targets that do not need PostgreSQL's build files, because they install them.
-STANDALONE = test test-planted demo bench soak
+STANDALONE = test test-planted demo bench soak load
 ifneq ($(filter $(STANDALONE),$(MAKECMDGOALS)),)
 
 .PHONY: $(STANDALONE)
