@@ -5,6 +5,7 @@
 #include "commerce/allocation.hpp"
 #include "commerce/order_difference.hpp"
 #include "commerce/reservations.hpp"
+#include "commerce/sold_out.hpp"
 
 extern "C" {
 #include <catalog/pg_type.h>
@@ -396,6 +397,29 @@ std::vector<std::vector<Level>> LevelsOf(const std::vector<Demand> &demands,
     return result;
 }
 
+std::vector<StockNeed> NeedsOf(const std::vector<Shortage> &shortages) {
+    std::vector<StockNeed> needs;
+    for (const Shortage &shortage : shortages) {
+        needs.push_back(shortage.need);
+    }
+    return needs;
+}
+
+// Refuses (IL001) what was lately short and is so still, before any lock is taken.
+void RefuseIfSoldOut(Binding &binding, const std::vector<Demand> &demands) {
+    const std::vector<StockNeed> needs = NeedsOf(demands);
+    const auto levels = PeekIfSoldOut(binding, needs);
+    if (!levels) {
+        return;
+    }
+    const Allocation allocation =
+        Allocate(demands, LevelsOf(demands, needs, *levels), OwnHolds(), Shortfall::kServeNothing);
+    if (const auto failure = FailureOf(allocation)) {
+        throw *failure;
+    }
+    RememberEnough(needs);
+}
+
 // Ends a hold: all of it is no longer held, what the order takes of it is confirmed.
 void UseHold(const std::vector<StockNeed> &needs, const std::vector<std::vector<Level>> &levels,
              Hold *hold, std::vector<StockChange> *changes) {
@@ -463,11 +487,14 @@ OrderAnswer PlaceOrder(Binding &binding, const OrderRequest &request, const Orde
     if (auto answer = Replay(binding, request, user)) {
         return *answer;
     }
+    const std::vector<Demand> demands = SumDemands(request.lines);
+    if (!options.record_failure && !options.partial_available && !request.reservation_id) {
+        RefuseIfSoldOut(binding, demands);
+    }
     const locking::Grant order_grant = LockOrder(request, user, options, budget);
     if (auto answer = Replay(binding, request, user)) {
         return *answer;
     }
-    const std::vector<Demand> demands = SumDemands(request.lines);
     std::optional<Hold> hold;
     if (request.reservation_id) {
         hold = ReadHold(binding, *request.reservation_id);
@@ -483,11 +510,12 @@ OrderAnswer PlaceOrder(Binding &binding, const OrderRequest &request, const Orde
     const Shortfall shortfall =
         options.partial_available ? Shortfall::kServePart : Shortfall::kServeNothing;
     Allocation allocation = Allocate(demands, LevelsOf(demands, needs, levels), own, shortfall);
-    if (allocation.short_of_stock && FreeExpiredHolds(binding, locks, needs, levels)) {
+    if (allocation.short_of_stock && FreeExpiredHolds(binding, locks, needs, levels, hold)) {
         levels = LockLevels(binding, needs, budget);
         allocation = Allocate(demands, LevelsOf(demands, needs, levels), own, shortfall);
     }
     if (const auto failure = FailureOf(allocation)) {
+        RememberShort(NeedsOf(allocation.shortages));
         if (!options.record_failure) {
             throw *failure;
         }

@@ -434,7 +434,8 @@ OwnHolds UnitsOf(const Hold &hold) {
 }
 
 bool FreeExpiredHolds(Binding &binding, StockLocks &locks, const std::vector<StockNeed> &needs,
-                      const std::vector<std::vector<Level>> &levels) {
+                      const std::vector<std::vector<Level>> &levels,
+                      const std::optional<Hold> &own_hold) {
     bool any_held = false;
     std::map<std::pair<std::string, std::string>, StockChange> changes;
     for (size_t i = 0; i < needs.size(); i++) {
@@ -453,7 +454,8 @@ bool FreeExpiredHolds(Binding &binding, StockLocks &locks, const std::vector<Sto
     std::map<std::string, std::vector<int64>> lines_of;
     for (size_t i = 0; i < rows.size(); i++) {
         const auto change = changes.find({rows.Text(i, 1), rows.Text(i, 2)});
-        if (change != changes.end()) {
+        const bool own = own_hold && rows.Text(i, 0) == own_hold->id.text;
+        if (change != changes.end() && !own) {
             change->second.held_delta -= rows.Int8(i, 3);
             lines_of[rows.Text(i, 0)].push_back(rows.Int8(i, 4));
         }

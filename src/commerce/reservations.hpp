@@ -69,9 +69,11 @@ std::vector<StockNeed> NeedsOf(const Binding &binding, const Hold &hold);
 Hold LockHold(Binding &binding, const Hold &hold, locking::WaitBudget &budget);
 OwnHolds UnitsOf(const Hold &hold);
 
-// Ends holds on these levels whose time is over. True when there were some: read the levels again.
+// Ends holds on these levels whose time is over, but for the caller's own (it stood when it was
+// locked, and is ended by the caller). True when there were some: read the levels again.
 bool FreeExpiredHolds(Binding &binding, StockLocks &locks, const std::vector<StockNeed> &needs,
-                      const std::vector<std::vector<Level>> &levels);
+                      const std::vector<std::vector<Level>> &levels,
+                      const std::optional<Hold> &own_hold = std::nullopt);
 
 // Units on hold for too long, by variant and location: not to be counted as held.
 OwnHolds FindExpired(Binding &binding, const std::vector<StockNeed> &needs);
