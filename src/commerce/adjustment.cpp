@@ -3,6 +3,7 @@
 #include "commerce/adjustment.hpp"
 
 #include "commerce/json.hpp"
+#include "commerce/sold_out.hpp"
 #include "commerce/reservations.hpp"
 
 extern "C" {
@@ -142,6 +143,13 @@ AdjustmentResult AdjustStock(Binding &binding, const Adjustment &adjustment,
     if (auto answer = FindEarlierAnswer(binding, adjustment, need)) {
         return *answer;
     }
+    const bool takes = adjustment.delta < 0 && !adjustment.counted && !adjustment.expected;
+    if (takes) {
+        if (const auto seen = PeekIfSoldOut(binding, needs)) {
+            ChooseLevel(need, (*seen)[0], adjustment.delta, adjustment.floor);  // or IL001
+            RememberEnough(needs);
+        }
+    }
     StockLocks locks = StockLocks::Acquire(binding, needs, budget);
     if (auto answer = FindEarlierAnswer(binding, adjustment, need)) {
         return *answer;
@@ -151,6 +159,9 @@ AdjustmentResult AdjustStock(Binding &binding, const Adjustment &adjustment,
         locked = LockLevels(binding, needs, budget);
     }
     const std::vector<Level> &levels = locked[0];
+    if (takes && IsShort(levels, adjustment)) {
+        RememberShort(needs);
+    }
     StockChange change;
     change.variant = need.variant;
     // A stock take without location is about the same level as an increase.

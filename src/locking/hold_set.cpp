@@ -7,6 +7,7 @@ namespace inventory_lock::locking {
 namespace {
 
 Hold *holds = nullptr;
+uint64 *hashes = nullptr;  // of the holds, close together: Find() reads nothing else of most
 size_t count = 0;
 size_t capacity = 0;
 
@@ -22,11 +23,17 @@ void HoldSet::Reserve(size_t more) {
         return static_cast<Hold *>(holds == nullptr ? MemoryContextAlloc(TopMemoryContext, bytes)
                                                     : repalloc(holds, bytes));
     });
+    hashes = pg::Call([&] {
+        const Size bytes = mul_size(sizeof(uint64), wanted);
+        return static_cast<uint64 *>(hashes == nullptr ? MemoryContextAlloc(TopMemoryContext, bytes)
+                                                       : repalloc(hashes, bytes));
+    });
     capacity = wanted;
 }
 
 Hold *HoldSet::Add(const std::string &key, uint64 hash, LockKind kind) {
     Assert(count < capacity && key.size() < kHoldKeyBytes);
+    hashes[count] = hash;
     Hold *hold = &holds[count++];
     memset(static_cast<void *>(hold), 0, offsetof(Hold, key));
     hold->hash = hash;
@@ -43,8 +50,11 @@ void HoldSet::RemoveLast() { count--; }
 
 Hold *HoldSet::Find(const std::string &key, uint64 hash) {
     for (size_t i = 0; i < count; i++) {
+        if (hashes[i] != hash) {
+            continue;
+        }
         Hold *hold = &holds[i];
-        if (hold->hash == hash && !hold->ending && hold->key_length == key.size() &&
+        if (!hold->ending && hold->key_length == key.size() &&
             memcmp(hold->key, key.data(), key.size()) == 0) {
             return hold;
         }
@@ -62,6 +72,7 @@ void HoldSet::Sweep() {
         if (!holds[i].ending) {
             if (kept != i) {
                 holds[kept] = holds[i];
+                hashes[kept] = hashes[i];
             }
             kept++;
         }

@@ -27,6 +27,7 @@ int redis_pool_size = 2;
 char *redis_url = nullptr;
 int retry_interval_ms = 100;
 int row_lock = kRowLockAuto;
+bool sold_out_check = true;
 bool track_wait_timing = true;
 int wait_timeout_ms = 30000;
 
@@ -153,6 +154,10 @@ void Define(UrlChecker checker, bool preloaded) {
     DefineEnum("inventory_lock.row_lock", "Strength of the lock on a stock row.",
                "\"auto\" is \"update\", but \"no_key_update\" where foreign keys point at the table.",
                &row_lock, kRowLockAuto, kRowLockOptions, PGC_USERSET);
+    DefineCustomBoolVariable("inventory_lock.sold_out_check",
+                             "Refuses what is sold out without taking a lock.",
+                             "Looks at the stock in a snapshot first when it was lately too small.",
+                             &sold_out_check, true, PGC_USERSET, 0, nullptr, nullptr, nullptr);
     DefineCustomBoolVariable("inventory_lock.track_wait_timing", "Collects histograms of lock waits.",
                              nullptr, &track_wait_timing, true, PGC_SUSET, 0, nullptr, nullptr,
                              nullptr);

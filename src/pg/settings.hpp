@@ -37,6 +37,7 @@ extern int redis_pool_size;
 extern char *redis_url;
 extern int retry_interval_ms;
 extern int row_lock;
+extern bool sold_out_check;
 extern bool track_wait_timing;
 extern int wait_timeout_ms;  // -1: no limit
 

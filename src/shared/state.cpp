@@ -35,6 +35,7 @@ void InitState() {
     pg_atomic_init_u64(&state->breaker.changed_at, 0);
     InitCounters(&state->counters);
     InitKeySketch(&state->key_sketch);
+    InitSoldOut(&state->sold_out);
     state->slots_offset = SlotsOffset();
     state->leases_offset = LeasesOffset();
     InitSlots(Slots(), SlotCount());

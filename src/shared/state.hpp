@@ -10,6 +10,7 @@
 #include "shared/key_sketch.hpp"
 #include "shared/lease_table.hpp"
 #include "shared/slot.hpp"
+#include "shared/sold_out.hpp"
 
 namespace inventory_lock::shared {
 
@@ -63,6 +64,7 @@ struct State {
     Breaker breaker;
     Counters counters;
     KeySketch key_sketch;
+    SoldOut sold_out;
     Size slots_offset;
     Size leases_offset;
 };

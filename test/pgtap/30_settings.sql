@@ -27,6 +27,7 @@ SELECT results_eq(
         ('redis_url', '', NULL::text, 'sighup'),
         ('retry_interval', '100', 'ms', 'sighup'),
         ('row_lock', 'auto', NULL::text, 'user'),
+        ('sold_out_check', 'on', NULL, 'user'),
         ('track_wait_timing', 'on', NULL::text, 'superuser'),
         ('wait_timeout', '30000', 'ms', 'user')$$,
     'names, defaults, units and contexts');
