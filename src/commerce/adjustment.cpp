@@ -3,8 +3,8 @@
 #include "commerce/adjustment.hpp"
 
 #include "commerce/json.hpp"
-#include "commerce/sold_out.hpp"
 #include "commerce/reservations.hpp"
+#include "commerce/sold_out.hpp"
 
 extern "C" {
 #include <catalog/pg_type.h>

@@ -18,10 +18,10 @@ uint64 HashOf(const StockNeed &need) {
 
 std::optional<std::vector<std::vector<Level>>> PeekIfSoldOut(Binding &binding,
                                                              const std::vector<StockNeed> &needs) {
-    const bool hinted =
-        pg::settings::sold_out_check && !IsolationUsesXactSnapshot() &&
-        std::any_of(needs.begin(), needs.end(),
-                    [](const StockNeed &need) { return shared::LatelySoldOut(HashOf(need)); });
+    const bool hinted = pg::settings::sold_out_check && !IsolationUsesXactSnapshot() &&
+                        std::any_of(needs.begin(), needs.end(), [](const StockNeed &need) {
+                            return shared::LatelySoldOut(HashOf(need));
+                        });
     if (!hinted) {
         return std::nullopt;
     }

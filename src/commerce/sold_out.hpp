@@ -1,8 +1,8 @@
 // Refusing what is sold out without a lock.
 //
-// Runs in: backends. A call for a variant that was lately found short (shared/sold_out.hpp) looks at
-// the levels in a snapshot first. Too little there is too little: at READ COMMITTED the snapshot is
-// as new as the statement, and a change that commits later could as well have come after the
+// Runs in: backends. A call for a variant that was lately found short (shared/sold_out.hpp) looks
+// at the levels in a snapshot first. Too little there is too little: at READ COMMITTED the snapshot
+// is as new as the statement, and a change that commits later could as well have come after the
 // refusal. Levels with something held are not judged here, because what is held may have expired.
 
 #pragma once

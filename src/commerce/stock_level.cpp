@@ -273,7 +273,8 @@ static Rows LockRows(Statement &statement, const Params &params, locking::WaitBu
     } catch (const pg::PgError &error) {
         const int state = error.edata != nullptr ? error.edata->sqlerrcode : 0;
         const bool timed_out = state == ERRCODE_LOCK_NOT_AVAILABLE;
-        if (timed_out || state == ERRCODE_QUERY_CANCELED || state == ERRCODE_T_R_DEADLOCK_DETECTED) {
+        if (timed_out || state == ERRCODE_QUERY_CANCELED ||
+            state == ERRCODE_T_R_DEADLOCK_DETECTED) {
             shared::Count(static_cast<uint8>(locking::LockKind::kInventory),
                           timed_out ? shared::Counter::kTimedOut : shared::Counter::kCancelled);
             count(timed_out ? shared::Ended::kTimedOut : shared::Ended::kCancelled);

@@ -8,8 +8,8 @@
 #include "shared/state.hpp"
 
 extern "C" {
-#include <storage/lock.h>
 #include <storage/lmgr.h>
+#include <storage/lock.h>
 #include <utils/resowner.h>
 }
 

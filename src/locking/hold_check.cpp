@@ -19,8 +19,8 @@ LeaseCheck Look(const Hold &hold, int64 margin_us) {
     shared::LeaseEntry *entry = shared::Entry(shared::Leases(), hold.entry);
     const int64 now_us = pg::BootUs();
     SpinLockAcquire(&entry->mutex);
-    const bool same = entry->generation == hold.generation &&
-                      entry->state == shared::LeaseState::kHeld;
+    const bool same =
+        entry->generation == hold.generation && entry->state == shared::LeaseState::kHeld;
     const int64 left_us = entry->deadline_us - now_us;
     SpinLockRelease(&entry->mutex);
     if (!same || left_us <= 0) {
@@ -36,9 +36,9 @@ const char *LostBecause(const Hold &hold) {
     const int64 now_us = pg::BootUs();
     const bool expired = entry->deadline_us <= now_us;
     SpinLockRelease(&entry->mutex);
-    const bool too_long =
-        now_us - hold.since_us > pg::settings::max_hold_ms * kUsPerMs;
-    if (too_long && (reason == shared::LostReason::kNone || reason == shared::LostReason::kExpired)) {
+    const bool too_long = now_us - hold.since_us > pg::settings::max_hold_ms * kUsPerMs;
+    if (too_long &&
+        (reason == shared::LostReason::kNone || reason == shared::LostReason::kExpired)) {
         return "It was held for longer than inventory_lock.max_hold, and so not renewed any more.";
     }
     switch (reason) {
@@ -95,8 +95,8 @@ void VerifyHolds(bool before_commit) {
     for (size_t i = 0; i < HoldSet::size(); i++) {
         Hold *hold = HoldSet::begin() + i;
         if (!hold->ending && hold->since_us != 0) {
-            const int64 margin_ms = std::min<int64>(pg::settings::commit_margin_ms,
-                                                    hold->ttl_ms / 2);
+            const int64 margin_ms =
+                std::min<int64>(pg::settings::commit_margin_ms, hold->ttl_ms / 2);
             VerifyHold(hold, before_commit ? margin_ms * kUsPerMs : MarginUs(hold->ttl_ms));
         }
     }

@@ -46,7 +46,9 @@ Hold *HoldSet::Add(const std::string &key, uint64 hash, LockKind kind) {
     return hold;
 }
 
-void HoldSet::RemoveLast() { count--; }
+void HoldSet::RemoveLast() {
+    count--;
+}
 
 Hold *HoldSet::Find(const std::string &key, uint64 hash) {
     for (size_t i = 0; i < count; i++) {
@@ -62,9 +64,15 @@ Hold *HoldSet::Find(const std::string &key, uint64 hash) {
     return nullptr;
 }
 
-size_t HoldSet::size() { return count; }
-Hold *HoldSet::begin() { return holds; }
-Hold *HoldSet::end() { return holds + count; }
+size_t HoldSet::size() {
+    return count;
+}
+Hold *HoldSet::begin() {
+    return holds;
+}
+Hold *HoldSet::end() {
+    return holds + count;
+}
 
 void HoldSet::Sweep() {
     size_t kept = 0;

@@ -16,20 +16,25 @@ inline constexpr size_t kHoldKeyBytes = 256;
 
 struct Hold {
     uint64 hash;
-    int32 entry;         // lease entry joined; -1 = none (no shared memory, or not joined yet)
-    int32 level;         // nest level of the owning subtransaction
-    uint64 generation;   // of the lease when it became ours
+    int32 entry;        // lease entry joined; -1 = none (no shared memory, or not joined yet)
+    int32 level;        // nest level of the owning subtransaction
+    uint64 generation;  // of the lease when it became ours
     uint64 fence;
-    int64 since_us;      // CLOCK_BOOTTIME when it was got; 0 = still waiting
+    int64 since_us;  // CLOCK_BOOTTIME when it was got; 0 = still waiting
     int64 ttl_ms;
     LockKind kind;
-    bool leased;         // excluded through Redis
-    bool doomed;         // its lease is lost; stays so
-    bool ending;         // its (sub)transaction has ended; let go at the next AFTER_LOCKS
-    bool unflushed;      // its commit is visible but not flushed yet
+    bool leased;     // excluded through Redis
+    bool doomed;     // its lease is lost; stays so
+    bool ending;     // its (sub)transaction has ended; let go at the next AFTER_LOCKS
+    bool unflushed;  // its commit is visible but not flushed yet
     uint16 key_length;
     char key[kHoldKeyBytes];
 };
+
+// The kind as counters index it.
+inline uint8 KindOf(const Hold *hold) {
+    return static_cast<uint8>(hold->kind);
+}
 
 class HoldSet final {
   public:

@@ -14,7 +14,7 @@ namespace {
 constexpr int64 kUsPerMs = 1000;
 constexpr int64 kStaleHeartbeatUs = 1000000;  // the worker turns its loop 5 times a second at least
                                               // while anybody waits
-constexpr int64 kWorkerReturnsUs = 3000000;  // the postmaster starts another one within that
+constexpr int64 kWorkerReturnsUs = 3000000;   // the postmaster starts another one within that
 constexpr long kMaxSleepMs = 200;
 
 shared::Slot *pending = nullptr;  // the slot while a request is under way
@@ -72,8 +72,8 @@ WaitEnd WaitForAnswer(shared::Slot *slot, uint64 request, int64 our_limit_us,
 
 bool WorkerServes() {
     const shared::State *state = shared::Get();
-    if (static_cast<int32>(pg_atomic_read_u32(
-            const_cast<pg_atomic_uint32 *>(&state->worker.procno))) < 0) {
+    if (static_cast<int32>(
+            pg_atomic_read_u32(const_cast<pg_atomic_uint32 *>(&state->worker.procno))) < 0) {
         return false;
     }
     return pg::BootUs() - LastHeartbeatUs() < kStaleHeartbeatUs;
@@ -109,15 +109,14 @@ LeaseAnswer AskWorker(shared::Operation operation, const std::vector<int32> &ent
     const uint64 request = shared::Fill(slots, index);
     shared::WakeWorker();
     IL_INJECT("request-filled");
-    const WaitEnd end = pg::Call(
-        [&] { return WaitForAnswer(slot, request, our_limit_us, lock_timeout_us); });
+    const WaitEnd end =
+        pg::Call([&] { return WaitForAnswer(slot, request, our_limit_us, lock_timeout_us); });
 
     IL_INJECT("request-ended");
     LeaseAnswer answer;
     // The answer may have come since the wait ended: take it then, whatever ended the wait.
-    if (end == WaitEnd::kAnswered ||
-        pg_atomic_read_u64(&slot->word) ==
-            shared::MakeWord(request, shared::SlotState::kAnswered)) {
+    if (end == WaitEnd::kAnswered || pg_atomic_read_u64(&slot->word) ==
+                                         shared::MakeWord(request, shared::SlotState::kAnswered)) {
         pg_read_barrier();
         answer.outcome = slot->outcome;
         answer.blocked_entry = slot->blocked_entry;

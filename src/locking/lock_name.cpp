@@ -31,7 +31,8 @@ std::string CheckLength(std::string key, const char *what) {
     if (key.size() > kMaxKeyBytes) {
         throw pg::SqlError(ERRCODE_INVALID_PARAMETER_VALUE, std::string(what) + " is too long",
                            "The lock's key would have " + std::to_string(key.size()) +
-                               " bytes; at most " + std::to_string(kMaxKeyBytes) + " are possible.");
+                               " bytes; at most " + std::to_string(kMaxKeyBytes) +
+                               " are possible.");
     }
     return key;
 }

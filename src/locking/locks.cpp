@@ -13,25 +13,19 @@
 #include "locking/hold_check.hpp"
 #include "locking/hold_set.hpp"
 #include "locking/lease_request.hpp"
+#include "locking/lease_taking.hpp"
 #include "locking/transaction_end.hpp"
-#include "locking/wait_record.hpp"
-#include "pg/clock.hpp"
 #include "pg/injection.hpp"
 #include "pg/settings.hpp"
 #include "shared/state.hpp"
 
 extern "C" {
 #include <access/xlog.h>
-#include <utils/timestamp.h>
 }
 
 namespace inventory_lock::locking {
 
 namespace {
-
-constexpr int64 kUsPerMs = 1000;
-
-uint8 KindOf(const Hold *hold) { return static_cast<uint8>(hold->kind); }
 
 int64 DefaultTtlMs(LockKind kind) {
     switch (kind) {
@@ -55,170 +49,23 @@ void CheckContext() {
     EnsureExitCallback();
 }
 
-void Warn(const char *message, const char *detail) {
-    pg::Call([&] {
-        ereport(WARNING, (errcode(ERRCODE_WARNING), errmsg_internal("%s", message),
-                          errdetail_internal("%s", detail)));
-    });
-}
-
-// Redis cannot be asked: goes on without it, or refuses.
-void GoWithoutRedis(const Hold *hold) {
-    static bool told_not_configured = false;
-    if (shared::Get() == nullptr || !pg::settings::RedisConfigured()) {
-        if (!told_not_configured) {
-            told_not_configured = true;
-            Warn("locks in Redis are not configured; using database locks only",
-                 shared::Get() == nullptr
-                     ? "inventory_lock is not in shared_preload_libraries."
-                     : "inventory_lock.redis_url is empty.");
-        }
-        return;
-    }
-    if (pg::settings::on_redis_failure == pg::settings::kError) {
-        shared::Count(KindOf(hold), shared::Counter::kUnavailable);
-        throw pg::SqlError(pg::kLockServiceUnavailable, "Redis does not answer",
-                           "inventory_lock.on_redis_failure is \"error\", so nothing is locked "
-                           "without Redis.",
-                           "The view inventory_lock.redis_status shows what is wrong.");
-    }
-    if (FirstWarningOfTransaction()) {
-        Warn("Redis does not answer; using database locks only",
-             "Other services that lock the same keys in Redis are not excluded.");
-    }
-}
-
-bool BreakerOpen() {
-    return pg_atomic_read_u32(&shared::Get()->breaker.state) !=
-           static_cast<uint32>(shared::BreakerState::kClosed);
-}
-
-void SetHolder(shared::LeaseEntry *entry, Hold *hold, int64 now_us) {
-    entry->holder_pid = MyProcPid;
-    entry->holder_since_us = now_us;
-    entry->holder_since = GetCurrentStatementStartTimestamp();
-    hold->since_us = now_us;
-}
-
-// Takes over the lease of an entry whose gate we have, if it is valid. `any_tenure`: also when it
-// is somebody else's turn (the worker has just decided, or Redis is down).
-bool Adopt(Hold *hold, bool any_tenure) {
-    shared::LeaseEntry *entry = shared::Entry(shared::Leases(), hold->entry);
-    const int64 now_us = pg::BootUs();
-    const int64 margin_us = MarginUs(hold->ttl_ms);
-    const int64 max_tenure_us = pg::settings::max_tenure_ms * kUsPerMs;
-    SpinLockAcquire(&entry->mutex);
-    const bool good = entry->state == shared::LeaseState::kHeld &&
-                      entry->deadline_us - now_us >= margin_us &&
-                      (any_tenure || now_us - entry->tenure_start_us <= max_tenure_us);
-    const bool alone = entry->interest == 1;
-    const bool fresh = entry->adopted != entry->generation;  // ours is the first hold of this grant
-    if (good) {
-        hold->generation = entry->generation;
-        entry->adopted = entry->generation;
-        hold->fence = entry->next_fence++;
-        hold->leased = true;
-        entry->ttl_ms = hold->ttl_ms;
-        entry->degraded = false;
-        SetHolder(entry, hold, now_us);
-    }
-    SpinLockRelease(&entry->mutex);
-    if (good) {
-        shared::Count(KindOf(hold), fresh   ? shared::Counter::kAcquired
-                                    : alone ? shared::Counter::kWarm
-                                            : shared::Counter::kHandedOver);
-    }
-    return good;
-}
-
-bool CanAdopt(const Hold *hold) {
-    shared::LeaseEntry *entry = shared::Entry(shared::Leases(), hold->entry);
-    const int64 now_us = pg::BootUs();
-    SpinLockAcquire(&entry->mutex);
-    const bool good =
-        entry->state == shared::LeaseState::kHeld &&
-        entry->deadline_us - now_us >= MarginUs(hold->ttl_ms) &&
-        now_us - entry->tenure_start_us <= pg::settings::max_tenure_ms * kUsPerMs;
-    SpinLockRelease(&entry->mutex);
-    return good;
-}
-
-// Gives a hold without a lease: a fence from the clock, above everything known for the key.
-void AdoptWithoutLease(Hold *hold) {
-    const int64 now_us = pg::BootUs();
-    const auto clock = static_cast<uint64>(pg::WallUs());
-    if (hold->entry >= 0) {
-        shared::LeaseEntry *entry = shared::Entry(shared::Leases(), hold->entry);
-        const uint64 floor = pg_atomic_read_u64(&shared::Leases()->fence_floor);
-        SpinLockAcquire(&entry->mutex);
-        hold->fence = std::max({entry->next_fence, clock, floor + 1});
-        entry->next_fence = hold->fence + 1;
-        entry->degraded = true;
-        SetHolder(entry, hold, now_us);
-        SpinLockRelease(&entry->mutex);
-    } else {
-        hold->fence = clock;
-        hold->since_us = now_us;
-    }
-    shared::Count(KindOf(hold), shared::Counter::kDegraded);
-}
-
-[[noreturn]] void ThrowTimedOut(const Hold *hold) {
-    shared::Count(KindOf(hold), shared::Counter::kTimedOut);
-    std::string detail;
-    if (hold->entry >= 0) {
-        shared::LeaseEntry *entry = shared::Entry(shared::Leases(), hold->entry);
-        SpinLockAcquire(&entry->mutex);
-        const int32 pid = entry->holder_pid;
-        const int64 since_us = entry->holder_since_us;
-        const shared::Blocker blocker = entry->blocker;
-        SpinLockRelease(&entry->mutex);
-        const int64 now_us = pg::BootUs();
-        if (pid != 0 && pid != MyProcPid) {
-            detail = "Process " + std::to_string(pid) + " of this server has held it for " +
-                     std::to_string((now_us - since_us) / kUsPerMs) + " ms.";
-        } else if (blocker.token[0] != '\0') {
-            const bool cluster = strncmp(blocker.token, "pg:", 3) == 0;
-            detail = cluster ? "Another database server holds it in Redis"
-                             : "A client outside this server holds it in Redis";
-            if (blocker.until_us > now_us) {
-                detail += ", for at most " +
-                          std::to_string((blocker.until_us - now_us) / kUsPerMs) + " ms more";
-            }
-            detail += ".";
-        }
-    }
-    throw pg::SqlError(pg::kLockWaitTimeout,
-                       "could not get lock \"" + std::string(hold->key) + "\" in time",
-                       std::move(detail));
-}
-
-[[noreturn]] void ThrowDeadlock(const Hold *hold) {
-    throw pg::SqlError(ERRCODE_T_R_DEADLOCK_DETECTED, "deadlock detected",
-                       "This transaction waits for lock \"" + std::string(hold->key) +
-                           "\", which another database server holds; that one waits for a lock of "
-                           "this transaction.",
-                       "Take several locks in one call, or everywhere in the same order.");
-}
-
 // Counts the transaction in the entry's interest. The hold is in the hold set already.
 void JoinEntry(Hold *hold) {
     if (shared::Get() == nullptr) {
         return;
     }
-    const uint32 limit = pg::settings::max_waiters > 0
-                             ? static_cast<uint32>(pg::settings::max_waiters) + 1
-                             : 0;
+    const uint32 limit =
+        pg::settings::max_waiters > 0 ? static_cast<uint32>(pg::settings::max_waiters) + 1 : 0;
     const int32 entry = pg::Call([&] {
         return shared::Join(shared::Leases(), hold->key, hold->key_length, hold->hash,
                             static_cast<uint8>(hold->kind), limit);
     });
     if (entry == shared::kTooMany) {
         shared::Count(KindOf(hold), shared::Counter::kRefused);
-        throw pg::SqlError(pg::kTooManyWaiters,
-                           "too many transactions wait for lock \"" + std::string(hold->key) + "\"",
-                           "inventory_lock.max_waiters is " +
-                               std::to_string(pg::settings::max_waiters) + ".");
+        throw pg::SqlError(
+            pg::kTooManyWaiters,
+            "too many transactions wait for lock \"" + std::string(hold->key) + "\"",
+            "inventory_lock.max_waiters is " + std::to_string(pg::settings::max_waiters) + ".");
     }
     if (entry == shared::kFull) {
         throw pg::SqlError(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
@@ -240,129 +87,9 @@ void Forget(Hold *hold) {
     }
 }
 
-// A wait for leases has ended: counted once, and for every key that somebody else had.
-void CountLeaseWait(const Hold *hold, const std::vector<int32> &missing, shared::Ended ended,
-                    int64 us) {
-    if (pg::settings::track_wait_timing) {
-        shared::CountWait(KindOf(hold), shared::Wait::kLease, ended, us);
-    }
-    for (const int32 index : missing) {
-        shared::LeaseEntry *entry = shared::Entry(shared::Leases(), index);
-        SpinLockAcquire(&entry->mutex);
-        const bool blocked = entry->blocker.token[0] != '\0';
-        SpinLockRelease(&entry->mutex);
-        if (blocked) {
-            shared::NoteKeyWait(*entry, ended, us);
-        }
-    }
+const char *ProtectionOf(const Hold *hold) {
+    return hold->leased ? "redis" : "database";
 }
-
-// Asks the worker for the leases of `missing`, on behalf of `hold` and those behind it, and counts
-// how that ended, but for a time-out, which the caller raises and counts.
-LeaseAnswer AskForLeases(const Hold *hold, const std::vector<int32> &missing, bool no_wait,
-                         WaitBudget &budget) {
-    const int64 started_us = pg::BootUs();
-    const auto gave_up = [&](bool timed_out) {
-        shared::Count(KindOf(hold),
-                      timed_out ? shared::Counter::kTimedOut : shared::Counter::kCancelled);
-        CountLeaseWait(hold, missing,
-                       timed_out ? shared::Ended::kTimedOut : shared::Ended::kCancelled,
-                       pg::BootUs() - started_us);
-    };
-    try {
-        ScopedWaitRecord record(shared::WaitKind::kLease, missing.front());
-        const LeaseAnswer answer =
-            AskWorker(shared::Operation::kAcquire, missing, no_wait, 0, budget);
-        if (answer.outcome == shared::Outcome::kDeadlock) {
-            gave_up(false);
-        } else {
-            const bool granted = answer.outcome == shared::Outcome::kGranted;
-            CountLeaseWait(hold, missing,
-                           granted ? shared::Ended::kGot : shared::Ended::kTimedOut,
-                           pg::BootUs() - started_us);
-        }
-        return answer;
-    } catch (const pg::SqlError &error) {  // lock_timeout
-        gave_up(error.sqlstate() == ERRCODE_LOCK_NOT_AVAILABLE);
-        throw;
-    } catch (...) {
-        gave_up(false);
-        throw;
-    }
-}
-
-enum class Leased : uint8 { kAll, kBusy };
-
-// Gets leases for the holds [first, first + count) of the hold set, all or none: adopts what the
-// cluster has, asks the worker for the rest. Their gates are ours.
-Leased TakeLeases(size_t first, size_t count, bool no_wait, WaitBudget &budget) {
-    auto hold_at = [&](size_t i) { return HoldSet::begin() + first + i; };
-    bool asked = false;
-    while (shared::Get() != nullptr && pg::settings::RedisConfigured()) {
-        const bool down = BreakerOpen();
-        bool all = true;
-        for (size_t i = 0; i < count && all; i++) {
-            all = asked || down || hold_at(i)->since_us != 0 || CanAdopt(hold_at(i));
-        }
-        std::vector<int32> missing;
-        if (!all) {  // take none before all can be taken: no holding while waiting
-            for (size_t i = 0; i < count; i++) {
-                if (hold_at(i)->since_us == 0) {
-                    missing.push_back(hold_at(i)->entry);
-                }
-            }
-        } else {
-            for (size_t i = 0; i < count; i++) {
-                if (hold_at(i)->since_us == 0 && !Adopt(hold_at(i), asked || down)) {
-                    missing.push_back(hold_at(i)->entry);
-                }
-            }
-        }
-        if (missing.empty()) {
-            return Leased::kAll;
-        }
-        if (down) {
-            break;
-        }
-        for (const int32 index : missing) {
-            shared::LeaseEntry *entry = shared::Entry(shared::Leases(), index);
-            const Hold *hold = std::find_if(hold_at(0), hold_at(count),
-                                            [&](const Hold &h) { return h.entry == index; });
-            SpinLockAcquire(&entry->mutex);
-            entry->ttl_ms = hold->ttl_ms;
-            entry->blocker.token[0] = '\0';
-            SpinLockRelease(&entry->mutex);
-        }
-        if (!no_wait && !budget.unlimited() && budget.LeftMs() == 0) {
-            ThrowTimedOut(hold_at(0));
-        }
-        const LeaseAnswer answer = AskForLeases(hold_at(0), missing, no_wait, budget);
-        if (answer.timed_out) {
-            ThrowTimedOut(hold_at(0));
-        }
-        if (answer.outcome == shared::Outcome::kBusy) {
-            return Leased::kBusy;
-        }
-        if (answer.outcome == shared::Outcome::kDeadlock) {
-            ThrowDeadlock(hold_at(0));
-        }
-        if (answer.outcome == shared::Outcome::kUnavailable) {
-            break;
-        }
-        asked = answer.outcome == shared::Outcome::kGranted;
-    }
-    GoWithoutRedis(hold_at(0));
-    for (size_t i = 0; i < count; i++) {
-        Hold *hold = hold_at(i);
-        if (hold->since_us == 0 &&
-            (hold->entry < 0 || !pg::settings::RedisConfigured() || !Adopt(hold, true))) {
-            AdoptWithoutLease(hold);
-        }
-    }
-    return Leased::kAll;
-}
-
-const char *ProtectionOf(const Hold *hold) { return hold->leased ? "redis" : "database"; }
 
 // One line for every key got, for who asks for DEBUG1.
 void LogGrants(size_t first, size_t count, const WaitBudget &budget) {
@@ -423,7 +150,9 @@ Hold *AddHold(const LockRequest &request) {
     return hold;
 }
 
-Grant GrantOf(const Hold &hold) { return Grant{hold.fence, hold.leased}; }
+Grant GrantOf(const Hold &hold) {
+    return Grant{hold.fence, hold.leased};
+}
 
 }  // namespace
 
@@ -456,8 +185,7 @@ std::vector<Grant> AcquireLocks(const std::vector<LockRequest> &requests, WaitBu
         IL_INJECT("gate-got");
         const double gate_ms = budget.WaitedMs();
         for (size_t done = 0; done < sorted.size();) {
-            const size_t count =
-                std::min<size_t>(sorted.size() - done, shared::kMaxKeysPerRequest);
+            const size_t count = std::min<size_t>(sorted.size() - done, shared::kMaxKeysPerRequest);
             if (TakeLeases(first + done, count, budget.no_wait(), budget) == Leased::kBusy) {
                 ThrowTimedOut(HoldSet::begin() + first + done);
             }
@@ -536,6 +264,8 @@ Grant FenceAbove(const std::string &key, uint64 row_fence) {
     return GrantOf(*hold);
 }
 
-void CheckHolds() { VerifyHolds(false); }
+void CheckHolds() {
+    VerifyHolds(false);
+}
 
 }  // namespace inventory_lock::locking

@@ -19,16 +19,17 @@ inline constexpr int kLockKinds = 3;
 // How long one call may wait for gates, leases and rows together.
 class WaitBudget final {
   public:
-    // From the call's own `wait_timeout` argument (nullptr: the setting inventory_lock.wait_timeout).
-    // Throws 22023 for a negative interval. Zero means: do not wait at all.
+    // From the call's own `wait_timeout` argument (nullptr: the setting
+    // inventory_lock.wait_timeout). Throws 22023 for a negative interval. Zero means: do not wait
+    // at all.
     static WaitBudget From(const Interval *wait_timeout);
     static WaitBudget NoWait();
     static WaitBudget UntilRenewed();  // a renewal is answered within Redis' timeouts
 
     bool unlimited() const { return limit_us_ < 0; }
     bool no_wait() const { return limit_us_ == 0; }
-    int64 LeftMs() const;      // what is left, rounded up, never below 0; INT64_MAX when unlimited
-    double WaitedMs() const;   // time spent waiting for gates and leases so far
+    int64 LeftMs() const;     // what is left, rounded up, never below 0; INT64_MAX when unlimited
+    double WaitedMs() const;  // time spent waiting for gates and leases so far
     void AddWaited(int64 us) { waited_us_ += us; }
 
   private:

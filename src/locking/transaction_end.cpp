@@ -22,7 +22,7 @@ namespace inventory_lock::locking {
 
 namespace {
 
-bool armed = false;              // holds are ending; the next AFTER_LOCKS works them off
+bool armed = false;  // holds are ending; the next AFTER_LOCKS works them off
 bool early_release_asked = false;
 bool early_release_armed = false;  // this transaction commits asynchronously and flushes later
 bool early_release_xid = false;    // it has a transaction id, so a synchronous standby waits too
@@ -214,7 +214,9 @@ void EnsureExitCallback() {
     }
 }
 
-void NoteEarlyRelease() { early_release_asked = true; }
+void NoteEarlyRelease() {
+    early_release_asked = true;
+}
 
 bool FirstWarningOfTransaction() {
     const bool first = !warned;

@@ -69,6 +69,8 @@ int64 WaitBudget::LeftMs() const {
     return left_us <= 0 ? 0 : (left_us + kUsPerMs - 1) / kUsPerMs;
 }
 
-double WaitBudget::WaitedMs() const { return static_cast<double>(waited_us_) / kUsPerMs; }
+double WaitBudget::WaitedMs() const {
+    return static_cast<double>(waited_us_) / kUsPerMs;
+}
 
 }  // namespace inventory_lock::locking

@@ -29,7 +29,9 @@ ScopedWaitRecord::ScopedWaitRecord(shared::WaitKind kind, int32 wanted) {
     }
 }
 
-ScopedWaitRecord::~ScopedWaitRecord() { ClearWaitRecord(); }
+ScopedWaitRecord::~ScopedWaitRecord() {
+    ClearWaitRecord();
+}
 
 void ClearWaitRecord() {
     if (shared::Get() != nullptr && MyProc != nullptr &&

@@ -98,12 +98,12 @@ auto Boundary(Body &&body) -> decltype(body()) {
 
 // Defines the SQL-callable C function `name`, whose body is C++ behind the wall:
 //   IL_FUNCTION(inventory_lock_status) { ... uses fcinfo ...; return datum; }
-#define IL_FUNCTION(name)                                                       \
-    static Datum name##_body(FunctionCallInfo fcinfo);                          \
-    extern "C" {                                                                \
-    PG_FUNCTION_INFO_V1(name);                                                  \
-    PGDLLEXPORT Datum name(PG_FUNCTION_ARGS) {                                  \
+#define IL_FUNCTION(name)                                                         \
+    static Datum name##_body(FunctionCallInfo fcinfo);                            \
+    extern "C" {                                                                  \
+    PG_FUNCTION_INFO_V1(name);                                                    \
+    PGDLLEXPORT Datum name(PG_FUNCTION_ARGS) {                                    \
         return inventory_lock::pg::Boundary([=] { return name##_body(fcinfo); }); \
-    }                                                                           \
-    }                                                                           \
+    }                                                                             \
+    }                                                                             \
     static Datum name##_body([[maybe_unused]] FunctionCallInfo fcinfo)

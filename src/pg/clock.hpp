@@ -18,9 +18,13 @@ inline int64 ClockUs(clockid_t clock) {
 }
 
 // Microseconds since boot, suspend included.
-inline int64 BootUs() { return ClockUs(CLOCK_BOOTTIME); }
+inline int64 BootUs() {
+    return ClockUs(CLOCK_BOOTTIME);
+}
 
 // Microseconds since 1970 on the wall clock.
-inline int64 WallUs() { return ClockUs(CLOCK_REALTIME); }
+inline int64 WallUs() {
+    return ClockUs(CLOCK_REALTIME);
+}
 
 }  // namespace inventory_lock::pg

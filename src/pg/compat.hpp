@@ -28,7 +28,9 @@ inline int MyProcIndex() {
 }
 
 // Reserves the settings' prefix (the name EmitWarningsOnPlaceholders is the older one).
-inline void ReserveSettingsPrefix(const char *prefix) { MarkGUCPrefixReserved(prefix); }
+inline void ReserveSettingsPrefix(const char *prefix) {
+    MarkGUCPrefixReserved(prefix);
+}
 
 // Custom wait events exist since 17; before, all extensions share one.
 inline uint32 NewWaitEvent([[maybe_unused]] const char *name) {

@@ -69,8 +69,8 @@ extern "C" bool CheckRedisUrl(char **newval, void **, GucSource) {
 
 void DefineInt(const char *name, const char *description, const char *explanation, int *variable,
                int boot, int min, int max, GucContext context, int flags) {
-    DefineCustomIntVariable(name, description, explanation, variable, boot, min, max, context, flags,
-                            nullptr, nullptr, nullptr);
+    DefineCustomIntVariable(name, description, explanation, variable, boot, min, max, context,
+                            flags, nullptr, nullptr, nullptr);
 }
 
 void DefineEnum(const char *name, const char *description, const char *explanation, int *variable,
@@ -90,7 +90,8 @@ void DefineText(const char *name, const char *description, const char *explanati
 void Define(UrlChecker checker, bool preloaded) {
     url_checker = checker;
 
-    DefineInt("inventory_lock.breaker_cooldown", "Pause before Redis is probed again after it failed.",
+    DefineInt("inventory_lock.breaker_cooldown",
+              "Pause before Redis is probed again after it failed.",
               "Doubles with each failed probe, up to 60 s.", &breaker_cooldown_ms, 5000, 10, 600000,
               PGC_SIGHUP, GUC_UNIT_MS);
     DefineInt("inventory_lock.breaker_failures",
@@ -107,27 +108,29 @@ void Define(UrlChecker checker, bool preloaded) {
                kEarlyReleaseOff, kEarlyReleaseOptions, PGC_USERSET);
     DefineInt("inventory_lock.inventory_ttl", "Time to live in Redis of a variant's stock lock.",
               nullptr, &inventory_ttl_ms, 30000, kMinTtlMs, kMaxTtlMs, PGC_SUSET, GUC_UNIT_MS);
-    DefineInt("inventory_lock.lease_linger", "Time that an unused lock is kept in Redis for its next user.",
-              "Applies only to keys that no other kind of client was seen on.", &lease_linger_ms, 0, 0,
-              60000, PGC_SIGHUP, GUC_UNIT_MS);
+    DefineInt("inventory_lock.lease_linger",
+              "Time that an unused lock is kept in Redis for its next user.",
+              "Applies only to keys that no other kind of client was seen on.", &lease_linger_ms, 0,
+              0, 60000, PGC_SIGHUP, GUC_UNIT_MS);
     DefineInt("inventory_lock.log_min_wait", "Logs every lock that took at least this long to get.",
               "-1 logs none.", &log_min_wait_ms, -1, -1, INT_MAX, PGC_SUSET, GUC_UNIT_MS);
     DefineInt("inventory_lock.log_stats_interval",
               "Time between two lines in the log that sum up what the locks did.", "0 logs none.",
               &log_stats_interval_ms, 0, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS);
-    DefineInt("inventory_lock.max_hold", "Longest time for which one transaction's lock is renewed.",
-              nullptr, &max_hold_ms, 600000, 1000, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS);
+    DefineInt("inventory_lock.max_hold",
+              "Longest time for which one transaction's lock is renewed.", nullptr, &max_hold_ms,
+              600000, 1000, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS);
     DefineInt("inventory_lock.max_keys_per_transaction", "Most keys that one transaction may lock.",
-              "Every key takes a place in PostgreSQL's lock table.", &max_keys_per_transaction, 1000, 1,
-              100000, PGC_SUSET, 0);
+              "Every key takes a place in PostgreSQL's lock table.", &max_keys_per_transaction,
+              1000, 1, 100000, PGC_SUSET, 0);
     if (preloaded) {
         DefineInt("inventory_lock.max_leases",
                   "Most keys that this server can have locked or waited for at one time.", nullptr,
                   &max_leases, 8192, 64, 1000000, PGC_POSTMASTER, 0);
     }
     DefineInt("inventory_lock.max_tenure",
-              "Time after which a key that goes from hand to hand here is offered to others.", nullptr,
-              &max_tenure_ms, 1000, 10, 600000, PGC_SIGHUP, GUC_UNIT_MS);
+              "Time after which a key that goes from hand to hand here is offered to others.",
+              nullptr, &max_tenure_ms, 1000, 10, 600000, PGC_SIGHUP, GUC_UNIT_MS);
     DefineInt("inventory_lock.max_waiters", "Most transactions that may wait for one key.",
               "Further ones are refused at once. 0 means no limit.", &max_waiters, 0, 0, INT_MAX,
               PGC_SUSET, 0);
@@ -138,8 +141,8 @@ void Define(UrlChecker checker, bool preloaded) {
               &order_ttl_ms, 60000, kMinTtlMs, kMaxTtlMs, PGC_SUSET, GUC_UNIT_MS);
     DefineInt("inventory_lock.redis_command_timeout", "Longest wait for Redis to answer a command.",
               nullptr, &redis_command_timeout_ms, 500, 10, 60000, PGC_SIGHUP, GUC_UNIT_MS);
-    DefineInt("inventory_lock.redis_connect_timeout", "Longest wait for a connection to Redis.", nullptr,
-              &redis_connect_timeout_ms, 500, 10, 60000, PGC_SIGHUP, GUC_UNIT_MS);
+    DefineInt("inventory_lock.redis_connect_timeout", "Longest wait for a connection to Redis.",
+              nullptr, &redis_connect_timeout_ms, 500, 10, 60000, PGC_SIGHUP, GUC_UNIT_MS);
     DefineText("inventory_lock.redis_password_file", "File whose first line is the Redis password.",
                "It must belong to the server's user and be readable by nobody else.",
                &redis_password_file, PGC_SIGHUP, GUC_SUPERUSER_ONLY, nullptr);
@@ -151,16 +154,17 @@ void Define(UrlChecker checker, bool preloaded) {
     DefineInt("inventory_lock.retry_interval",
               "Time between two tries for a key that somebody else has, when no wake-up comes.",
               nullptr, &retry_interval_ms, 100, 10, 60000, PGC_SIGHUP, GUC_UNIT_MS);
-    DefineEnum("inventory_lock.row_lock", "Strength of the lock on a stock row.",
-               "\"auto\" is \"update\", but \"no_key_update\" where foreign keys point at the table.",
-               &row_lock, kRowLockAuto, kRowLockOptions, PGC_USERSET);
+    DefineEnum(
+        "inventory_lock.row_lock", "Strength of the lock on a stock row.",
+        "\"auto\" is \"update\", but \"no_key_update\" where foreign keys point at the table.",
+        &row_lock, kRowLockAuto, kRowLockOptions, PGC_USERSET);
     DefineCustomBoolVariable("inventory_lock.sold_out_check",
                              "Refuses what is sold out without taking a lock.",
                              "Looks at the stock in a snapshot first when it was lately too small.",
                              &sold_out_check, true, PGC_USERSET, 0, nullptr, nullptr, nullptr);
-    DefineCustomBoolVariable("inventory_lock.track_wait_timing", "Collects histograms of lock waits.",
-                             nullptr, &track_wait_timing, true, PGC_SUSET, 0, nullptr, nullptr,
-                             nullptr);
+    DefineCustomBoolVariable("inventory_lock.track_wait_timing",
+                             "Collects histograms of lock waits.", nullptr, &track_wait_timing,
+                             true, PGC_SUSET, 0, nullptr, nullptr, nullptr);
     DefineInt("inventory_lock.wait_timeout", "Longest wait of one call for all its locks together.",
               "0 does not wait, -1 waits without limit.", &wait_timeout_ms, 30000, -1, INT_MAX,
               PGC_USERSET, GUC_UNIT_MS);

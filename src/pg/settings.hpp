@@ -1,8 +1,8 @@
 // The settings inventory_lock.*: plain variables that PostgreSQL's GUC machinery writes.
 //
-// Runs in: every process. Times are milliseconds unless the name says otherwise. docs/configuration.md
-// explains each for users; the table in settings.cpp is sorted and is the only place that defines
-// names, defaults and ranges.
+// Runs in: every process. Times are milliseconds unless the name says otherwise.
+// docs/configuration.md explains each for users; the table in settings.cpp is sorted and is the
+// only place that defines names, defaults and ranges.
 
 #pragma once
 
@@ -21,7 +21,7 @@ extern int custom_ttl_ms;
 extern int early_release;
 extern int inventory_ttl_ms;
 extern int lease_linger_ms;
-extern int log_min_wait_ms;  // -1: never
+extern int log_min_wait_ms;        // -1: never
 extern int log_stats_interval_ms;  // 0: never
 extern int max_hold_ms;
 extern int max_keys_per_transaction;
@@ -60,6 +60,8 @@ using UrlChecker = bool (*)(const char *url, UrlProblem *problem);
 void Define(UrlChecker checker, bool preloaded);
 
 // Is a Redis server configured?
-inline bool RedisConfigured() { return redis_url != nullptr && redis_url[0] != '\0'; }
+inline bool RedisConfigured() {
+    return redis_url != nullptr && redis_url[0] != '\0';
+}
 
 }  // namespace inventory_lock::pg::settings

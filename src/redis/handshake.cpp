@@ -63,6 +63,14 @@ void Handshake::QueueSecondRound(Connection &data, int64_t now_us) {
 }
 
 std::optional<Trouble> Handshake::OnData(Step step, ReplyView reply) {
+    return WithoutSecret(JudgeData(step, reply), reply);
+}
+
+std::optional<Trouble> Handshake::OnSubscriber(Step step, ReplyView reply) {
+    return WithoutSecret(JudgeSubscriber(step, reply), reply);
+}
+
+std::optional<Trouble> Handshake::JudgeData(Step step, ReplyView reply) {
     switch (step) {
         case Step::kAuth:
             return OnAuth(reply);
@@ -92,7 +100,7 @@ std::optional<Trouble> Handshake::OnData(Step step, ReplyView reply) {
     return Unexpected("the handshake");
 }
 
-std::optional<Trouble> Handshake::OnSubscriber(Step step, ReplyView reply) {
+std::optional<Trouble> Handshake::JudgeSubscriber(Step step, ReplyView reply) {
     switch (step) {
         case Step::kAuth:
             return OnAuth(reply);
@@ -105,6 +113,15 @@ std::optional<Trouble> Handshake::OnSubscriber(Step step, ReplyView reply) {
         default:
             return Unexpected("the handshake");
     }
+}
+
+std::optional<Trouble> Handshake::WithoutSecret(std::optional<Trouble> trouble,
+                                                ReplyView reply) const {
+    const std::string &secret = options_.password;
+    if (trouble && !secret.empty() && reply.Text().find(secret) != std::string_view::npos) {
+        trouble->text = "an error reply repeats the password";
+    }
+    return trouble;
 }
 
 void Handshake::Queue(Connection &connection, Step step, int64_t now_us,

@@ -45,7 +45,8 @@ class Handshake {
     void QueueFirstRound(Connection &data, Connection &subscriber, int64_t now_us);
     void QueueSecondRound(Connection &data, int64_t now_us);
 
-    // The reply to a step; a trouble ends the attempt.
+    // The reply to a step; a trouble ends the attempt. Its text never holds the password, although
+    // an error reply may.
     std::optional<Trouble> OnData(Step step, ReplyView reply);
     std::optional<Trouble> OnSubscriber(Step step, ReplyView reply);
 
@@ -58,6 +59,9 @@ class Handshake {
     void Queue(Connection &connection, Step step, int64_t now_us,
                const std::vector<std::string_view> &argv) const;
     void QueueGreeting(Connection &connection, int64_t now_us) const;
+    std::optional<Trouble> JudgeData(Step step, ReplyView reply);
+    std::optional<Trouble> JudgeSubscriber(Step step, ReplyView reply);
+    std::optional<Trouble> WithoutSecret(std::optional<Trouble> trouble, ReplyView reply) const;
     std::optional<Trouble> OnClientId(ReplyView reply, int64_t &id) const;
     std::optional<Trouble> OnInfo(ReplyView reply);
     std::optional<Trouble> OnKill(ReplyView reply);

@@ -14,7 +14,9 @@ namespace inventory_lock::shared {
 namespace {
 
 // Every atomic of the counters, in order: they stand in one struct without gaps.
-pg_atomic_uint64 *First(Counters *counters) { return &counters->by_kind[0][0]; }
+pg_atomic_uint64 *First(Counters *counters) {
+    return &counters->by_kind[0][0];
+}
 constexpr Size kAtomics = offsetof(Counters, stats_reset) / sizeof(pg_atomic_uint64);
 
 }  // namespace

@@ -29,16 +29,16 @@ enum class Counter : uint8 {
 
 // Of the whole cluster.
 enum class Total : uint8 {
-    kRenewals = 0,   // keys extended
-    kReleases,       // keys released
-    kYields,         // keys given up at the end of a tenure
+    kRenewals = 0,  // keys extended
+    kReleases,      // keys released
+    kYields,        // keys given up at the end of a tenure
     kWokenByTracking,
     kWokenByPoll,
     kWokenByTimer,
-    kCommands,       // sent to Redis on data connections
+    kCommands,  // sent to Redis on data connections
     kBreakerOpened,
     kOrphansFreed,
-    kErrorsFirst,    // errors by redis::TroubleKind follow, kErrorsFirst + kind
+    kErrorsFirst,  // errors by redis::TroubleKind follow, kErrorsFirst + kind
     kCount = kErrorsFirst + 16
 };
 

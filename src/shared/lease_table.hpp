@@ -30,18 +30,18 @@
 
 namespace inventory_lock::shared {
 
-inline constexpr size_t kKeyBytes = 256;    // longest key plus a zero byte
-inline constexpr size_t kTokenBytes = 72;   // longest token of ours plus a zero byte
-inline constexpr size_t kBlockerBytes = 96; // what is kept of a foreign token
+inline constexpr size_t kKeyBytes = 256;     // longest key plus a zero byte
+inline constexpr size_t kTokenBytes = 72;    // longest token of ours plus a zero byte
+inline constexpr size_t kBlockerBytes = 96;  // what is kept of a foreign token
 inline constexpr int kPartitions = 16;
 
 enum class LeaseState : uint8 {
-    kAbsent = 0,    // nothing of ours in Redis
-    kAcquiring,     // asked for, not answered
-    kHeld,          // ours until deadline_us
-    kReleasing,     // compare-and-delete sent, not acknowledged
-    kLost,          // was ours; expired, deleted or taken
-    kUnknown,       // the connection died with a request under way
+    kAbsent = 0,  // nothing of ours in Redis
+    kAcquiring,   // asked for, not answered
+    kHeld,        // ours until deadline_us
+    kReleasing,   // compare-and-delete sent, not acknowledged
+    kLost,        // was ours; expired, deleted or taken
+    kUnknown,     // the connection died with a request under way
 };
 
 // Why a lease became Lost.
@@ -57,23 +57,23 @@ struct LeaseEntry {
     // Under the spinlock.
     slock_t mutex;
     LeaseState state;
-    uint8 kind;               // locking::LockKind; set by the first to join
-    bool may_linger;          // no foreign client seen on the key lately (set at each grant)
-    bool degraded;            // the present holder goes on without Redis
-    LostReason lost_reason;   // of the latest loss
-    uint32 interest;          // holders and waiters of this cluster
-    uint32 unflushed;         // commits visible but not yet flushed (early release)
-    uint64 generation;        // changes with every grant and every loss
-    uint64 adopted;           // generation that a transaction has taken over already
-    uint64 next_fence;        // fence of the next hold; one above the highest known
-    int64 deadline_us;        // CLOCK_BOOTTIME until which Redis keeps the key for us
-    int64 tenure_start_us;    // when this cluster got the key
-    int64 idle_since_us;      // when interest fell to zero
-    int64 ttl_ms;             // asked for by the latest user
-    int32 holder_pid;         // 0 = nobody holds it
-    int64 holder_since_us;    // CLOCK_BOOTTIME
-    TimestampTz holder_since; // wall clock, for views
-    Blocker blocker;          // who had the key when we last asked in vain
+    uint8 kind;                // locking::LockKind; set by the first to join
+    bool may_linger;           // no foreign client seen on the key lately (set at each grant)
+    bool degraded;             // the present holder goes on without Redis
+    LostReason lost_reason;    // of the latest loss
+    uint32 interest;           // holders and waiters of this cluster
+    uint32 unflushed;          // commits visible but not yet flushed (early release)
+    uint64 generation;         // changes with every grant and every loss
+    uint64 adopted;            // generation that a transaction has taken over already
+    uint64 next_fence;         // fence of the next hold; one above the highest known
+    int64 deadline_us;         // CLOCK_BOOTTIME until which Redis keeps the key for us
+    int64 tenure_start_us;     // when this cluster got the key
+    int64 idle_since_us;       // when interest fell to zero
+    int64 ttl_ms;              // asked for by the latest user
+    int32 holder_pid;          // 0 = nobody holds it
+    int64 holder_since_us;     // CLOCK_BOOTTIME
+    TimestampTz holder_since;  // wall clock, for views
+    Blocker blocker;           // who had the key when we last asked in vain
 
     // The worker's (readable by anybody under the spinlock).
     char token[kTokenBytes];
@@ -101,7 +101,7 @@ struct LeaseTable {
     // is above all of the key's earlier ones, also when Redis has forgotten them or its clock is
     // behind.
     pg_atomic_uint64 fence_floor;
-    WorkList work;             // entries the worker should look at
+    WorkList work;  // entries the worker should look at
     // followed by int32 buckets[bucket_mask + 1] and LeaseEntry entries[capacity]
 };
 
@@ -110,7 +110,8 @@ Size LeaseTableSize(int capacity);
 void InitLeaseTable(LeaseTable *table, int capacity);  // at server start
 
 inline int32 *Buckets(LeaseTable *table) {
-    return reinterpret_cast<int32 *>(reinterpret_cast<char *>(table) + MAXALIGN(sizeof(LeaseTable)));
+    return reinterpret_cast<int32 *>(reinterpret_cast<char *>(table) +
+                                     MAXALIGN(sizeof(LeaseTable)));
 }
 LeaseEntry *Entry(LeaseTable *table, int32 index);
 

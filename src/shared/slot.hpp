@@ -58,7 +58,7 @@ struct WaitRecord {
     pg_atomic_uint64 id;    // new with every wait
     uint32 wanted;          // the lease entry waited for
     uint32 held_count;
-    uint64 fence;           // the highest that the transaction holds
+    uint64 fence;  // the highest that the transaction holds
     uint32 held[kMaxHeldTold];
 };
 
@@ -93,8 +93,12 @@ struct SlotArray {
 inline uint64 MakeWord(uint64 request, SlotState state) {
     return request << 8 | static_cast<uint64>(state);
 }
-inline uint64 RequestOf(uint64 word) { return word >> 8; }
-inline SlotState StateOf(uint64 word) { return static_cast<SlotState>(word & 0xFF); }
+inline uint64 RequestOf(uint64 word) {
+    return word >> 8;
+}
+inline SlotState StateOf(uint64 word) {
+    return static_cast<SlotState>(word & 0xFF);
+}
 
 Size SlotArraySize(int count);
 void InitSlots(SlotArray *slots, int count);

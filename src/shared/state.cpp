@@ -14,9 +14,13 @@ shmem_startup_hook_type previous_startup_hook = nullptr;
 
 // Process numbers of backends and background workers lie below this; auxiliary processes, which
 // never call us, above.
-int SlotCount() { return MaxBackends; }
+int SlotCount() {
+    return MaxBackends;
+}
 
-Size SlotsOffset() { return CACHELINEALIGN(sizeof(State)); }
+Size SlotsOffset() {
+    return CACHELINEALIGN(sizeof(State));
+}
 Size LeasesOffset() {
     return CACHELINEALIGN(add_size(SlotsOffset(), SlotArraySize(SlotCount())));
 }
@@ -67,7 +71,9 @@ extern "C" void MakeSharedMemory() {
 
 }  // namespace
 
-State *Get() { return state; }
+State *Get() {
+    return state;
+}
 
 void InstallHooks() {
     previous_request_hook = shmem_request_hook;
@@ -86,6 +92,8 @@ void WakeWorker() {
     }
 }
 
-void WakeProcess(int32 index) { SetLatch(&GetPGProcByNumber(index)->procLatch); }
+void WakeProcess(int32 index) {
+    SetLatch(&GetPGProcByNumber(index)->procLatch);
+}
 
 }  // namespace inventory_lock::shared

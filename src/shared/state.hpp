@@ -22,9 +22,9 @@ enum class BreakerState : uint32 { kClosed = 0, kOpen, kHalfOpen };
 // One connection pair to Redis, for redis_status; written by the worker under `mutex` of Worker.
 struct LaneReport {
     int64 client_id;
-    int32 state;            // redis::LaneState
-    int32 trouble;          // redis::TroubleKind
-    int64 rtt_us;           // -1 = unknown
+    int32 state;    // redis::LaneState
+    int32 trouble;  // redis::TroubleKind
+    int64 rtt_us;   // -1 = unknown
     TimestampTz since;
     bool tracking;
     bool barrier;
@@ -36,10 +36,10 @@ struct Worker {
     // PGPROCs are never freed.
     pg_atomic_uint32 procno;
     pg_atomic_uint32 pid;
-    pg_atomic_uint64 incarnation;  // grows with every start of a worker
-    pg_atomic_uint64 heartbeat_us; // CLOCK_BOOTTIME of the latest turn of its loop
+    pg_atomic_uint64 incarnation;   // grows with every start of a worker
+    pg_atomic_uint64 heartbeat_us;  // CLOCK_BOOTTIME of the latest turn of its loop
 
-    slock_t mutex;  // protects the rest
+    slock_t mutex;            // protects the rest
     char instance[kIdBytes];  // this cluster in tokens; "" until the first worker ran
     char boot[kIdBytes];      // this life of the server
     char endpoint[160];       // "host:port/db", "" = not configured
@@ -49,7 +49,7 @@ struct Worker {
     int64 kill_ids[kMaxLanes];  // data connections that commands may be under way on
     int32 lane_count;
     LaneReport lanes[kMaxLanes];
-    char eviction_policy[24]; // maxmemory-policy as Redis last told; "" = unknown
+    char eviction_policy[24];  // maxmemory-policy as Redis last told; "" = unknown
     TimestampTz started_at;
 };
 

@@ -40,6 +40,8 @@ inline void Push(WorkList *list, WorkNode *node, uint32 number) {
 }
 
 // Takes the whole list: number + 1 of the thing pushed last, chained by `next`.
-inline uint32 TakeAll(WorkList *list) { return pg_atomic_exchange_u32(&list->head, 0); }
+inline uint32 TakeAll(WorkList *list) {
+    return pg_atomic_exchange_u32(&list->head, 0);
+}
 
 }  // namespace inventory_lock::shared

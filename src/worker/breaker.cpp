@@ -18,7 +18,9 @@ constexpr int64 kMaxCooldownUs = 60 * 1000000;
 constexpr int64 kBetweenGoodProbesUs = 50 * kUsPerMs;
 constexpr int kGoodProbes = 2;
 
-shared::Breaker &State() { return shared::Get()->breaker; }
+shared::Breaker &State() {
+    return shared::Get()->breaker;
+}
 
 bool Is(shared::BreakerState state) {
     return pg_atomic_read_u32(&State().state) == static_cast<uint32>(state);
@@ -26,7 +28,9 @@ bool Is(shared::BreakerState state) {
 
 }  // namespace
 
-bool Breaker::closed() const { return Is(shared::BreakerState::kClosed); }
+bool Breaker::closed() const {
+    return Is(shared::BreakerState::kClosed);
+}
 
 void Breaker::Set(int state) {
     pg_atomic_write_u64(&State().changed_at, static_cast<uint64>(GetCurrentTimestamp()));
@@ -92,7 +96,9 @@ bool Breaker::ProbeEnded(bool good, int64 now_us) {
     return true;
 }
 
-int64 Breaker::NextProbeUs() const { return closed() || probing_ ? INT64_MAX : next_probe_us_; }
+int64 Breaker::NextProbeUs() const {
+    return closed() || probing_ ? INT64_MAX : next_probe_us_;
+}
 
 void Breaker::Reset() {
     good_probes_ = 0;

@@ -4,8 +4,8 @@
 // new acquisitions only: leases that are valid serve until their deadline.
 //
 //   Closed ──failures in a row──► Open ──cooldown over, or a lane came up──► HalfOpen
-//     ▲                             ▲                                           │ one probe at a time
-//     └────────2 good probes────────┼───────────────a bad probe─────────────────┘
+//     ▲                             ▲                                           │ one probe at a
+//     time └────────2 good probes────────┼───────────────a bad probe─────────────────┘
 //
 // The cooldown doubles with each bad probe, from breaker_cooldown up to 60 s. Probes are the
 // worker's own writes, so no caller waits for one.

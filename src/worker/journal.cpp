@@ -93,14 +93,16 @@ void LogFileTrouble(const char *what) {
     const int saved_errno = errno;
     pg::Call([&] {
         errno = saved_errno;
-        ereport(LOG, (errcode_for_file_access(),
-                      errmsg("could not %s file \"%s\": %m", what, kPath),
-                      errdetail("After a crash, locks in Redis will be freed by their time to live "
-                                "only.")));
+        ereport(LOG,
+                (errcode_for_file_access(), errmsg("could not %s file \"%s\": %m", what, kPath),
+                 errdetail("After a crash, locks in Redis will be freed by their time to live "
+                           "only.")));
     });
 }
 
-bool Terminated(const char *text, size_t size) { return strnlen(text, size) < size; }
+bool Terminated(const char *text, size_t size) {
+    return strnlen(text, size) < size;
+}
 
 }  // namespace
 
@@ -142,7 +144,8 @@ std::vector<Orphan> Journal::Open(int records, bool same_life) {
         for (uint32 i = 0; i < found.records && !same_life; i++) {
             Record record;
             const auto offset = static_cast<off_t>(sizeof(Header) + sizeof(Record) * i);
-            if (pread(fd, &record, sizeof(record), offset) != static_cast<ssize_t>(sizeof(record)) ||
+            if (pread(fd, &record, sizeof(record), offset) !=
+                    static_cast<ssize_t>(sizeof(record)) ||
                 !Terminated(record.key, sizeof(record.key)) ||
                 !Terminated(record.token, sizeof(record.token)) ||
                 !Terminated(record.prev, sizeof(record.prev))) {

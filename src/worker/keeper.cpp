@@ -163,10 +163,10 @@ int64 Keeper::Turn(int64 now_us) {
     // A server that is no longer configured goes once nothing of ours is there.
     for (auto it = sessions_.begin(); it != sessions_.end();) {
         Session *session = it->get();
-        const bool used =
-            session == active_ || std::any_of(local_.begin(), local_.end(), [&](const Local &local) {
-                return local.session == session->id;
-            });
+        const bool used = session == active_ ||
+                          std::any_of(local_.begin(), local_.end(), [&](const Local &local) {
+                              return local.session == session->id;
+                          });
         if (used) {
             ++it;
             continue;
@@ -216,7 +216,9 @@ bool Keeper::Quiet() const {
     return true;
 }
 
-bool Keeper::Settled() const { return operations_.empty(); }
+bool Keeper::Settled() const {
+    return operations_.empty();
+}
 
 void Keeper::ReleaseIdle(int64 now_us) {
     now_us_ = now_us;
@@ -231,7 +233,9 @@ void Keeper::ReleaseIdle(int64 now_us) {
     }
 }
 
-bool Keeper::reachable() const { return active_ != nullptr && active_->AnyReady(); }
+bool Keeper::reachable() const {
+    return active_ != nullptr && active_->AnyReady();
+}
 
 void Keeper::Report(Session &session) {
     if (&session != active_) {
@@ -275,7 +279,8 @@ bool Keeper::AbandonedServer(int32 index, int64 now_us) const {
         return sessions_.empty() || active_ == nullptr || active_->took_over;
     }
     return session != active_ && !session->AnyReady() &&
-           now_us - session->drained_at_us > ViewOf(EntryAt(index)).ttl_ms * kUsPerMs + kUsPerMs * 1000;
+           now_us - session->drained_at_us >
+               ViewOf(EntryAt(index)).ttl_ms * kUsPerMs + kUsPerMs * 1000;
 }
 
 Keeper::Session *Keeper::SessionOf(uint32 id) const {
@@ -307,7 +312,9 @@ int Keeper::PickLane(const Session &session, int wanted, uint64 hash) const {
     return kNoLane;
 }
 
-std::string Keeper::NewToken() const { return token_prefix_ + RandomHex(kRandomDigits); }
+std::string Keeper::NewToken() const {
+    return token_prefix_ + RandomHex(kRandomDigits);
+}
 
 std::string Keeper::KeyOf(int32 index) const {
     const shared::LeaseEntry *entry = EntryAt(index);
@@ -319,8 +326,7 @@ int32 Keeper::FindKey(std::string_view key) const {
         return -1;
     }
     const uint64 hash = shared::HashKey(key);
-    return pg::Call(
-        [&] { return shared::Find(shared::Leases(), key.data(), key.size(), hash); });
+    return pg::Call([&] { return shared::Find(shared::Leases(), key.data(), key.size(), hash); });
 }
 
 }  // namespace inventory_lock::worker

@@ -4,10 +4,12 @@
 // entries whose interest fell to zero), from Redis (replies, invalidations, recalls) and from
 // timers, and says what to send.
 //
-//   Absent ──request──► Acquiring ──granted──► Held ──interest 0, or a turn for others──► Releasing ──ack──► Absent
+//   Absent ──request──► Acquiring ──granted──► Held ──interest 0, or a turn for others──► Releasing
+//   ──ack──► Absent
 //                          │ taken ──► Absent, the request waits   │ deadline, deleted, taken
 //                          ▼                                       ▼
-//      Unknown ◄── the lane died ── Releasing                     Lost ──interest 0, or a new request──► …
+//      Unknown ◄── the lane died ── Releasing                     Lost ──interest 0, or a new
+//      request──► …
 //         └── the new lane is up (its barrier passed) ──► Releasing
 //
 // Rules that must not be broken (the tests break each to see that it matters)
@@ -130,7 +132,8 @@ class Keeper final {
     void Report(Session &session);
     void FreeOrphans(Session &session, int lane, int64 now_us);
 
-    // Is what is open on the entry's server over anyway: not configured any more, silent, TTL passed?
+    // Is what is open on the entry's server over anyway: not configured any more, silent, TTL
+    // passed?
     bool AbandonedServer(int32 index, int64 now_us) const;
     Session *SessionOf(uint32 id) const;
     shared::LeaseEntry *EntryAt(int32 index) const;
@@ -146,10 +149,10 @@ class Keeper final {
     std::string instance_;
     std::vector<std::unique_ptr<Session>> sessions_;  // the last one is for new locks
     Session *active_ = nullptr;
-    std::vector<Local> local_;  // by lease entry
-    std::unordered_map<int32, Request> requests_;  // by slot
-    std::unordered_map<uint64, Operation> operations_;  // by tag
-    std::unordered_map<std::string, int64> foreign_;    // key → last seen
+    std::vector<Local> local_;                                 // by lease entry
+    std::unordered_map<int32, Request> requests_;              // by slot
+    std::unordered_map<uint64, Operation> operations_;         // by tag
+    std::unordered_map<std::string, int64> foreign_;           // key → last seen
     std::unordered_map<int32, std::vector<uint64>> suspects_;  // slot → waits of a circle seen once
     int64 waits_due_us_ = INT64_MAX;
     std::vector<int32> to_extend_;
@@ -157,8 +160,8 @@ class Keeper final {
     bool slots_open_ = false;      // its requests are still to be taken over
     using Timer = std::pair<int64, int32>;
     using Timers = std::priority_queue<Timer, std::vector<Timer>, std::greater<Timer>>;
-    Timers checks_;   // entries
-    Timers retries_;  // slots
+    Timers checks_;        // entries
+    Timers retries_;       // slots
     int32 starting_ = -1;  // slot of the request being worked on: Poke() leaves it alone
     uint64 next_tag_ = 1;
     uint32 next_session_ = 1;

@@ -4,9 +4,9 @@
 // it holds, what it wants (il:wait:<token>, with a life of one second, refreshed at every poll).
 // Who waits for a lease also follows the edges from the key it wants. When the path comes back to a
 // token of its own, the waiter with the highest fence among those that wait for a lease is the
-// victim: it has worked the least since its last grant. It gives way only after it has seen the same
-// waits twice, one poll apart, so that an edge that was about to vanish does no harm. Waiters at a
-// local gate publish but are never the victim; every circle between clusters has waiters for
+// victim: it has worked the least since its last grant. It gives way only after it has seen the
+// same waits twice, one poll apart, so that an edge that was about to vanish does no harm. Waiters
+// at a local gate publish but are never the victim; every circle between clusters has waiters for
 // leases, one at least in each cluster.
 
 #include "worker/keeper_state.hpp"
@@ -42,8 +42,8 @@ void Keeper::PublishWait(int32 slot, int64 now_us) {
     shared::WaitRecord *record = &shared::SlotAt(shared::Slots(), slot)->wait;
     redis::WaitEdge edge;
     edge.id = pg_atomic_read_u64(&record->id);
-    edge.for_lease = pg_atomic_read_u32(&record->kind) ==
-                     static_cast<uint32>(shared::WaitKind::kLease);
+    edge.for_lease =
+        pg_atomic_read_u32(&record->kind) == static_cast<uint32>(shared::WaitKind::kLease);
     pg_read_barrier();
     edge.fence = record->fence;
     auto wanted = static_cast<int32>(record->wanted);

@@ -26,9 +26,8 @@ constexpr int64 kClockStepUs = 50 * kUsPerMs;  // smaller differences are the ne
 }  // namespace
 
 int64 JitteredRetryUs() {
-    return RetryUs() * 3 / 4 +
-           static_cast<int64>(pg_prng_uint64_range(&pg_global_prng_state, 0,
-                                                   static_cast<uint64>(RetryUs() / 2)));
+    return RetryUs() * 3 / 4 + static_cast<int64>(pg_prng_uint64_range(
+                                   &pg_global_prng_state, 0, static_cast<uint64>(RetryUs() / 2)));
 }
 
 View ViewOf(shared::LeaseEntry *entry) {
@@ -74,7 +73,8 @@ void Keeper::LookAt(int32 index, int64 now_us) {
             Check(index, now_us);
             break;
         case shared::LeaseState::kLost:
-            Release(index, 0, now_us, Unless::kNever);  // compare-and-delete: harmless if it is gone
+            Release(index, 0, now_us,
+                    Unless::kNever);  // compare-and-delete: harmless if it is gone
             break;
         case shared::LeaseState::kAbsent:
             pg::Call([&] { (void)shared::FreeIfIdle(shared::Leases(), index, true); });
@@ -182,10 +182,11 @@ void Keeper::Release(int32 index, int64 gap_ms, int64 now_us, Unless unless) {
     bool wanted = false;
     Locked(entry, [&] {
         wanted = unless == Unless::kWanted && entry->interest > 0;
-        possible = !wanted && entry->unflushed == 0 && (entry->state == shared::LeaseState::kHeld ||
-                                             entry->state == shared::LeaseState::kLost ||
-                                             entry->state == shared::LeaseState::kReleasing ||
-                                             entry->state == shared::LeaseState::kUnknown);
+        possible = !wanted && entry->unflushed == 0 &&
+                   (entry->state == shared::LeaseState::kHeld ||
+                    entry->state == shared::LeaseState::kLost ||
+                    entry->state == shared::LeaseState::kReleasing ||
+                    entry->state == shared::LeaseState::kUnknown);
         gone = possible && entry->token[0] == '\0';
         if (possible) {
             if (entry->state == shared::LeaseState::kHeld) {
@@ -386,8 +387,8 @@ void Keeper::AskIdleTime(int32 index, int64 now_us) {
     operation.purpose = Purpose::kIdleTime;
     operation.entries = {index};
     const std::string key = KeyOf(index);
-    local.idle_asked = SendPlain(*session, local.lane, std::move(operation),
-                                 {"OBJECT", "IDLETIME", key}, now_us);
+    local.idle_asked =
+        SendPlain(*session, local.lane, std::move(operation), {"OBJECT", "IDLETIME", key}, now_us);
 }
 
 void Keeper::NoteForeign(const std::string &key, int64 now_us) {
@@ -419,9 +420,9 @@ void Keeper::NoteRedisTime(Session &session, uint64 time_us, int64 sent_us, int6
     if (session.clock_known && least > session.clock_offset_us + kClockStepUs) {
         const int64 step_us = least - session.clock_offset_us;
         pg::Call([&] {
-            ereport(LOG, (errmsg("the clock of the Redis server stepped forward by " INT64_FORMAT
-                                 " ms",
-                                 step_us / kUsPerMs)));
+            ereport(LOG,
+                    (errmsg("the clock of the Redis server stepped forward by " INT64_FORMAT " ms",
+                            step_us / kUsPerMs)));
         });
         for (size_t i = 0; i < local_.size(); i++) {
             if (local_[i].session == session.id && local_[i].extended_us < sent_us) {
@@ -432,8 +433,7 @@ void Keeper::NoteRedisTime(Session &session, uint64 time_us, int64 sent_us, int6
             }
         }
     }
-    if (!session.clock_known || least > session.clock_offset_us ||
-        most < session.clock_offset_us) {
+    if (!session.clock_known || least > session.clock_offset_us || most < session.clock_offset_us) {
         session.clock_offset_us = least;
         session.clock_known = true;
     }

@@ -1,4 +1,4 @@
-// What Redis tells the keeper: replies, wake-ups, lanes that come and go. See keeper.hpp.
+// What Redis tells the keeper: replies and wake-ups. See keeper.hpp.
 // Runs in: the worker.
 
 #include "pg/boundary.hpp"
@@ -26,189 +26,6 @@ void CopyPrintable(char *target, size_t size, std::string_view bytes) {
 }
 
 }  // namespace
-
-bool Keeper::Send(Session &session, int lane, Operation operation, int64 now_us) {
-    const redis::Command command = operation.command;
-    return SendPlain(session, lane, std::move(operation), command.Argv(), now_us);
-}
-
-bool Keeper::SendPlain(Session &session, int lane, Operation operation,
-                       const std::vector<std::string_view> &argv, int64 now_us) {
-    const uint64 tag = next_tag_++;
-    operation.session = session.id;
-    operation.lane = lane;
-    operation.sent_us = now_us;
-    operations_.emplace(tag, std::move(operation));
-    if (session.node->Send(lane, tag, argv, now_us)) {
-        return true;
-    }
-    // Not sent; but the state has been changed as if: what Forget() makes of it is right for both.
-    const auto it = operations_.find(tag);
-    if (it != operations_.end()) {
-        Operation unsent = std::move(it->second);
-        operations_.erase(it);
-        Forget(unsent, now_us);
-    }
-    return false;
-}
-
-// The effect of the operation is unknown, or it never left.
-void Keeper::Forget(Operation &operation, int64 now_us) {
-    const auto request = requests_.find(operation.slot);
-    const bool mine = request != requests_.end() && request->second.number == operation.number;
-    switch (operation.purpose) {
-        case Purpose::kAcquire:
-        case Purpose::kRelease:
-            for (size_t i = 0; i < operation.entries.size(); i++) {
-                shared::LeaseEntry *entry = EntryAt(operation.entries[i]);
-                const std::string &token = operation.tokens[i];
-                Locked(entry, [&] {
-                    const bool ours = token == entry->token &&
-                                      (entry->state == shared::LeaseState::kAcquiring ||
-                                       entry->state == shared::LeaseState::kReleasing);
-                    if (ours) {
-                        entry->state = shared::LeaseState::kUnknown;
-                    }
-                });
-            }
-            break;
-        case Purpose::kExtend:
-            for (const int32 index : operation.entries) {
-                local_[static_cast<size_t>(index)].extending = false;
-            }
-            break;
-        case Purpose::kIdleTime:
-            local_[static_cast<size_t>(operation.entries[0])].idle_asked = false;
-            break;
-        case Purpose::kProbe:
-            breaker_.ProbeEnded(false, now_us);
-            break;
-        case Purpose::kRaise:
-        case Purpose::kForce:
-        case Purpose::kInspect:
-        case Purpose::kFence:
-        case Purpose::kClear:
-            if (mine) {
-                request->second.in_flight = false;
-                Answer(request->second, shared::Outcome::kUnavailable);
-            }
-            return;
-        case Purpose::kTime:
-        case Purpose::kInfo:
-        case Purpose::kOrphan:
-        case Purpose::kWaits:
-            return;
-    }
-    if (mine) {
-        request->second.in_flight = false;
-        WaitUntil(request->second, now_us + kLeastLeftUs);
-    }
-}
-
-void Keeper::OnLaneReady(Session &session, int lane) {
-    const int64 now_us = now_us_;
-    if (session.told_down) {
-        session.told_down = false;
-        const char *endpoint = session.endpoint.c_str();
-        pg::Call([&] { ereport(LOG, (errmsg("connected to Redis at %s again", endpoint))); });
-    }
-    Operation time;
-    time.purpose = Purpose::kTime;
-    SendPlain(session, lane, std::move(time), {"TIME"}, now_us);
-    if (lane == 0) {
-        Operation info;
-        info.purpose = Purpose::kInfo;
-        SendPlain(session, lane, std::move(info), {"INFO", "memory"}, now_us);
-    }
-    FreeOrphans(session, lane, now_us);
-
-    // What an earlier worker left open: settled once every lane's barrier has passed.
-    bool all_ready = true;
-    for (int other = 0; other < session.node->lanes(); other++) {
-        all_ready = all_ready && session.Ready(other);
-    }
-    if (all_ready && !session.took_over) {
-        session.took_over = true;
-        for (const int32 index : takeover_) {
-            Local &local = local_[static_cast<size_t>(index)];
-            local.session = session.id;
-            local.lane = PickLane(session, kNoLane, EntryAt(index)->hash);
-            const View view = ViewOf(EntryAt(index));
-            if (view.state == shared::LeaseState::kUnknown) {
-                Release(index, 0, now_us, Unless::kNever);
-            } else if (view.state == shared::LeaseState::kHeld) {
-                Verify(index, now_us);
-                CheckAt(index, now_us);
-            }
-        }
-        takeover_.clear();
-    }
-    // Unacknowledged releases first, then the leases are verified, then whoever waits.
-    for (size_t i = 0; i < local_.size(); i++) {
-        if (local_[i].session != session.id || local_[i].lane != lane) {
-            continue;
-        }
-        const auto index = static_cast<int32>(i);
-        const View view = ViewOf(EntryAt(index));
-        if (view.state == shared::LeaseState::kUnknown) {
-            Release(index, 0, now_us, Unless::kNever);
-        } else if (view.state == shared::LeaseState::kHeld) {
-            Verify(index, now_us);
-        }
-    }
-    breaker_.ProbeSoon(now_us);
-    for (auto &item : requests_) {
-        if (!item.second.in_flight && !item.second.blocked) {
-            WaitUntil(item.second, now_us);
-        }
-    }
-    Report(session);
-}
-
-void Keeper::OnLaneDown(Session &session, int lane, const redis::Trouble &trouble) {
-    const int64 now_us = now_us_;
-    std::vector<uint64> tags;
-    for (const auto &item : operations_) {
-        if (item.second.session == session.id && item.second.lane == lane) {
-            tags.push_back(item.first);
-        }
-    }
-    for (const uint64 tag : tags) {
-        const auto it = operations_.find(tag);
-        Operation operation = std::move(it->second);
-        operations_.erase(it);
-        Forget(operation, now_us);
-    }
-    if (trouble.kind != redis::TroubleKind::kNone && &session == active_) {
-        if (!session.told_down) {
-            session.told_down = true;
-            const char *endpoint = session.endpoint.c_str();
-            const char *text = trouble.text.c_str();
-            const char *hint = redis::TroubleHint(trouble.kind);
-            pg::Call([&] {
-                ereport(LOG, (errmsg("connection to Redis at %s failed: %s", endpoint, text),
-                              hint[0] != '\0' ? errhint("%s", hint) : 0));
-            });
-        }
-        Trouble(trouble, now_us);
-    }
-    Report(session);
-}
-
-// Counts a failure; opens the breaker when there were enough.
-void Keeper::Trouble(const redis::Trouble &trouble, int64 now_us) {
-    const auto kind = static_cast<int>(trouble.kind);
-    shared::Count(static_cast<shared::Total>(static_cast<int>(shared::Total::kErrorsFirst) + kind));
-    if (breaker_.Failed(trouble, now_us)) {
-        const char *text = trouble.text.c_str();
-        const char *hint = redis::TroubleHint(trouble.kind);
-        pg::Call([&] {
-            ereport(LOG, (errmsg("Redis does not answer; new locks go without it: %s", text),
-                          hint[0] != '\0' ? errhint("%s", hint) : 0));
-        });
-        FailAll(now_us);
-    }
-}
 
 void Keeper::OnReply(Session &session, int lane, uint64 tag, redis::ReplyView reply) {
     const auto it = operations_.find(tag);
@@ -261,9 +78,9 @@ void Keeper::OnReply(Session &session, int lane, uint64 tag, redis::ReplyView re
             const auto request = requests_.find(operation.slot);
             if (request != requests_.end() && request->second.number == operation.number) {
                 Answer(request->second,
-                       !answer.ok     ? shared::Outcome::kUnavailable
-                       : answer.ours  ? shared::Outcome::kGranted
-                                      : shared::Outcome::kLost,
+                       !answer.ok    ? shared::Outcome::kUnavailable
+                       : answer.ours ? shared::Outcome::kGranted
+                                     : shared::Outcome::kLost,
                        0, answer.fence);
             }
             if (answer.ok && !answer.ours) {
@@ -325,8 +142,8 @@ void Keeper::OnReply(Session &session, int lane, uint64 tag, redis::ReplyView re
 
 void Keeper::OnAcquired(Operation &operation, const redis::AcquireAnswer &answer, int64 now_us) {
     const auto request = requests_.find(operation.slot);
-    const bool wanted = request != requests_.end() &&
-                        request->second.number == operation.number && Alive(request->second);
+    const bool wanted = request != requests_.end() && request->second.number == operation.number &&
+                        Alive(request->second);
     if (request != requests_.end() && request->second.number == operation.number) {
         request->second.in_flight = false;
         request->second.blocked = false;
@@ -422,9 +239,9 @@ void Keeper::OnTaken(Operation &operation, const redis::AcquireAnswer &answer, i
         shared::LeaseEntry *entry = EntryAt(index);
         shared::Blocker blocker;
         CopyPrintable(blocker.token, sizeof(blocker.token), answer.blocker);
-        blocker.until_us = answer.blocker_pttl_ms > 0
-                               ? now_us + answer.blocker_pttl_ms * kUsPerMs
-                               : answer.blocker_pttl_ms == 0 ? now_us : -1;
+        blocker.until_us = answer.blocker_pttl_ms > 0 ? now_us + answer.blocker_pttl_ms * kUsPerMs
+                           : answer.blocker_pttl_ms == 0 ? now_us
+                                                         : -1;
         Locked(entry, [&] { entry->blocker = blocker; });
         if (answer.blocker_kind == redis::BlockerKind::kForeign ||
             answer.blocker_kind == redis::BlockerKind::kOtherType) {
@@ -493,9 +310,9 @@ void Keeper::OnExtended(Operation &operation, const redis::ExtendAnswer &answer,
         Locked(entry, [&] {
             mine = entry->state == shared::LeaseState::kHeld && operation.tokens[i] == entry->token;
             if (mine && answer.keys[i] == redis::Ownership::kOurs) {
-                entry->deadline_us = std::max(
-                    entry->deadline_us,
-                    operation.sent_us + ttl_ms * kUsPerMs - ttl_ms * 10 - 2 * kUsPerMs);
+                entry->deadline_us =
+                    std::max(entry->deadline_us,
+                             operation.sent_us + ttl_ms * kUsPerMs - ttl_ms * 10 - 2 * kUsPerMs);
             }
         });
         if (!mine) {
@@ -532,8 +349,8 @@ void Keeper::OnReleased(Operation &operation, const redis::ReleaseAnswer &answer
         if (operation.tokens[0] == entry->prev) {
             entry->prev[0] = '\0';
         }
-        done = entry->state == shared::LeaseState::kReleasing &&
-               operation.tokens[0] == entry->token;
+        done =
+            entry->state == shared::LeaseState::kReleasing && operation.tokens[0] == entry->token;
     });
     if (done) {
         MarkAbsent(index, now_us);
@@ -559,8 +376,7 @@ void Keeper::OnSimple(Operation &operation, redis::ReplyView reply, int64 now_us
     if (request == requests_.end() || request->second.number != operation.number) {
         return;
     }
-    if (reply.IsError() &&
-        redis::ClassifyErrorReply(reply.Text()) != redis::TroubleKind::kOther) {
+    if (reply.IsError() && redis::ClassifyErrorReply(reply.Text()) != redis::TroubleKind::kOther) {
         Answer(request->second, shared::Outcome::kUnavailable);
         return;
     }
@@ -614,8 +430,8 @@ void Keeper::OnProbed(redis::ReplyView reply, int64 now_us) {
     const bool good = !reply.IsError();
     if (!good) {
         const redis::TroubleKind kind = redis::ClassifyErrorReply(reply.Text());
-        shared::Count(static_cast<shared::Total>(
-            static_cast<int>(shared::Total::kErrorsFirst) + static_cast<int>(kind)));
+        shared::Count(static_cast<shared::Total>(static_cast<int>(shared::Total::kErrorsFirst) +
+                                                 static_cast<int>(kind)));
     }
     if (breaker_.ProbeEnded(good, now_us)) {
         pg::Call([] { ereport(LOG, (errmsg("Redis answers again; new locks use it"))); });
@@ -671,19 +487,6 @@ void Keeper::OnRecall(std::string_view key) {
     if (view.state == shared::LeaseState::kHeld && view.interest == 0) {
         Release(index, 0, now_us_, Unless::kWanted);
     }
-}
-
-void Keeper::FreeOrphans(Session &session, int lane, int64 now_us) {
-    for (const Orphan &orphan : orphans_) {
-        redis::ReleaseKey key;
-        key.key = orphan.key;
-        key.token = orphan.token;
-        Operation operation;
-        operation.purpose = Purpose::kOrphan;
-        operation.command = redis::MakeRelease(key, kFenceTtlMs);
-        Send(session, lane, std::move(operation), now_us);
-    }
-    orphans_.clear();
 }
 
 }  // namespace inventory_lock::worker

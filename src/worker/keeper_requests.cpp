@@ -336,8 +336,8 @@ void Keeper::SendAcquire(Request &request, const std::vector<int32> &entries, in
             key.ttl_ms = entry->ttl_ms;
             key.floor = entry->next_fence - 1;
         });
-        key.floor = std::max<uint64_t>(
-            key.floor, pg_atomic_read_u64(&shared::Leases()->fence_floor));
+        key.floor =
+            std::max<uint64_t>(key.floor, pg_atomic_read_u64(&shared::Leases()->fence_floor));
         key.prev = entry->prev;
         key.ttl_ms = key.ttl_ms > 0 ? key.ttl_ms : pg::settings::inventory_ttl_ms;
         journal_.Write(index, key.key, key.token, key.prev);
@@ -352,8 +352,7 @@ void Keeper::SendAcquire(Request &request, const std::vector<int32> &entries, in
     options.fence_ttl_ms = kFenceTtlMs;
     if (!active_->node->status(lane).barrier && active_->clock_known) {
         options.not_after_us = static_cast<uint64>(
-            now_us + active_->clock_offset_us +
-            pg::settings::redis_command_timeout_ms * kUsPerMs);
+            now_us + active_->clock_offset_us + pg::settings::redis_command_timeout_ms * kUsPerMs);
     }
     operation.command = redis::MakeAcquire(keys, options);
     request.in_flight = true;
@@ -407,8 +406,8 @@ void Keeper::StartSimple(Request &request, int64 now_us) {
         }
         operation.purpose = Purpose::kRaise;
         operation.tokens.push_back(EntryAt(index)->token);
-        operation.command = redis::MakeRaise(key, EntryAt(index)->token, request.raise_above,
-                                             kFenceTtlMs);
+        operation.command =
+            redis::MakeRaise(key, EntryAt(index)->token, request.raise_above, kFenceTtlMs);
         request.in_flight = Send(*session, local.lane, std::move(operation), now_us);
     } else {
         const int lane = PickLane(*active_, kNoLane, EntryAt(index)->hash);

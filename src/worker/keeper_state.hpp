@@ -15,7 +15,9 @@ inline constexpr int64 kGapEveryUs = 1000000;
 inline constexpr int64 kStandBackUs = 5 * kUsPerMs;  // lets another cluster have its turn
 inline constexpr int kNoLane = -1;
 
-inline int64 RetryUs() { return pg::settings::retry_interval_ms * kUsPerMs; }
+inline int64 RetryUs() {
+    return pg::settings::retry_interval_ms * kUsPerMs;
+}
 
 // The retry interval, plus or minus a quarter, so that waiters do not march in step.
 int64 JitteredRetryUs();
@@ -60,10 +62,10 @@ struct Keeper::Session final : redis::NodeEvents {
     std::unique_ptr<redis::Node> node;
     std::string endpoint;
     uint64 endpoint_hash = 0;
-    bool told_down = false;      // "cannot reach" has been logged
-    bool took_over = false;      // the Unknown entries of an earlier worker were worked off
-    int64 drained_at_us = 0;     // when it stopped being the active one
-    int64 clock_offset_us = 0;   // Redis TIME minus CLOCK_BOOTTIME
+    bool told_down = false;     // "cannot reach" has been logged
+    bool took_over = false;     // the Unknown entries of an earlier worker were worked off
+    int64 drained_at_us = 0;    // when it stopped being the active one
+    int64 clock_offset_us = 0;  // Redis TIME minus CLOCK_BOOTTIME
     bool clock_known = false;
 };
 
@@ -84,18 +86,32 @@ struct Keeper::Request {
     int64 retry_at_us = 0;
 };
 
-enum class Purpose : uint8 { kAcquire, kExtend, kRelease, kRaise, kIdleTime, kProbe, kTime, kInfo,
-                             kForce, kInspect, kFence, kClear, kOrphan, kWaits };
+enum class Purpose : uint8 {
+    kAcquire,
+    kExtend,
+    kRelease,
+    kRaise,
+    kIdleTime,
+    kProbe,
+    kTime,
+    kInfo,
+    kForce,
+    kInspect,
+    kFence,
+    kClear,
+    kOrphan,
+    kWaits
+};
 
 // A command on its way.
 struct Keeper::Operation {
     Purpose purpose = Purpose::kTime;
     uint32 session = 0;
     int lane = 0;
-    redis::Command command;              // for scripts, to send again by text
+    redis::Command command;  // for scripts, to send again by text
     std::vector<int32> entries;
-    std::vector<std::string> tokens;     // as sent, one per entry
-    std::vector<int64> ttls_ms;          // as sent
+    std::vector<std::string> tokens;  // as sent, one per entry
+    std::vector<int64> ttls_ms;       // as sent
     int32 slot = -1;
     uint64 number = 0;
     uint64 fence = 0;
@@ -104,18 +120,18 @@ struct Keeper::Operation {
 
 // What the worker alone knows of a lease entry.
 struct Keeper::Local {
-    uint32 session = 0;         // 0 = none
+    uint32 session = 0;  // 0 = none
     int lane = kNoLane;
-    int32 waiter = -1;          // slot of the request that wants the entry
-    bool dirty = false;         // invalidated while an acquire was in flight
+    int32 waiter = -1;   // slot of the request that wants the entry
+    bool dirty = false;  // invalidated while an acquire was in flight
     bool extending = false;
     bool idle_asked = false;
     bool told_max_hold = false;
-    int64 check_at_us = 0;      // valid timer of the entry; others are stale
-    int64 extended_us = 0;      // when the latest acknowledged acquire or extend was sent
+    int64 check_at_us = 0;         // valid timer of the entry; others are stale
+    int64 extended_us = 0;         // when the latest acknowledged acquire or extend was sent
     int64 contended_until_us = 0;  // another cluster is known to wait
     int64 stand_back_until_us = 0;
-    int64 gap_us = 0;           // when a gap was last left
+    int64 gap_us = 0;  // when a gap was last left
     int64 idle_checked_us = 0;
 };
 

@@ -197,8 +197,8 @@ class WaitSet final {
         if (wait_event == 0) {
             wait_event = pg::NewWaitEvent("InventoryLockMain");
         }
-        const int count = pg::Call(
-            [&] { return WaitEventSetWait(set_, timeout_ms, events, size, wait_event); });
+        const int count =
+            pg::Call([&] { return WaitEventSetWait(set_, timeout_ms, events, size, wait_event); });
         events_.resize(static_cast<size_t>(count));
     }
 
@@ -231,8 +231,7 @@ void ReportActivity(const Keeper &keeper) {
 void OneTurn(Keeper &keeper, Summary &summary, WaitSet &wait_set, int64 latest_us) {
     shared::Worker *worker = &shared::Get()->worker;
     const int64 now_us = pg::BootUs();
-    const int64 next_us =
-        std::min({keeper.Turn(now_us), summary.WriteIfDue(now_us), latest_us});
+    const int64 next_us = std::min({keeper.Turn(now_us), summary.WriteIfDue(now_us), latest_us});
     ReportActivity(keeper);
     const std::vector<WaitEvent> &events = wait_set.Wait(keeper, next_us);
     pg_atomic_write_u64(&worker->heartbeat_us, static_cast<uint64>(pg::BootUs()));
