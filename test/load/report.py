@@ -4,7 +4,7 @@ import collections
 import html
 import math
 
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 860, 190, 64, 26, 10
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 860, 214, 64, 30, 24
 COLOURS = ("#1f6fb2", "#c2571a", "#2c8a4b", "#8a4fa3")
 STYLE = """body{font:15px/1.45 system-ui,sans-serif;max-width:900px;margin:2em auto;color:#222;padding:0 1em}
 h1{font-size:1.5em}h2{font-size:1.1em;margin:1.6em 0 .3em}table{border-collapse:collapse}
@@ -24,6 +24,12 @@ def short(value):
     return f"{value:.3g}"
 
 
+def above(value):
+    """The next number of 1, 2, 4, 10, 20, … that is not below: four even steps to it are round."""
+    power = 10.0 ** math.floor(math.log10(max(value, 1e-9)))
+    return next(power * factor for factor in (1, 2, 4, 10) if power * factor >= value)
+
+
 def frame(x_max, y_max, x_name, events, x_ticks=None):
     """Axes, grid and events. Returns (parts, x(value), y(value))."""
     def x(value):
@@ -38,7 +44,8 @@ def frame(x_max, y_max, x_name, events, x_ticks=None):
         parts.append(f'<line x1="{LEFT}" x2="{WIDTH - 12}" y1="{y(value):.1f}" y2="{y(value):.1f}"'
                      ' stroke="#ddd"/>'
                      f'<text x="{LEFT - 6}" y="{y(value) + 4:.1f}" text-anchor="end">{short(value)}</text>')
-    for value, label in x_ticks or [(x_max * n / 5, short(x_max * n / 5)) for n in range(6)]:
+    for value, label in x_ticks or [(n * above(x_max / 8), short(n * above(x_max / 8))) for n in range(9)
+                                 if n * above(x_max / 8) <= x_max]:
         parts.append(f'<text x="{x(value):.1f}" y="{HEIGHT - 10}" text-anchor="middle">{label}</text>')
     parts.append(f'<text x="{WIDTH - 12}" y="{HEIGHT}" text-anchor="end">{text(x_name)}</text>')
     for number, (at, what) in enumerate(events):
@@ -54,13 +61,13 @@ def drawing(parts):
 
 def lines(title, series, events, x_max):
     """Lines over time. series: [(name, [(at, value), …])]."""
-    y_max = max([value for _, points in series for _, value in points] + [1]) * 1.05
+    y_max = above(max([value for _, points in series for _, value in points] + [1]))
     parts, x, y = frame(x_max, y_max, "seconds", events)
     for number, (name, points) in enumerate(series):
         colour = COLOURS[number % len(COLOURS)]
         path = " ".join(f"{x(at):.1f},{y(value):.1f}" for at, value in points)
         parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.6"/>'
-                     f'<text x="{LEFT + 8 + 150 * number}" y="{TOP + 4}" style="fill:{colour}">{text(name)}</text>')
+                     f'<text x="{LEFT + 170 * number}" y="{TOP - 10}" style="fill:{colour}">{text(name)}</text>')
     return f"<h2>{text(title)}</h2>{drawing(parts)}"
 
 
@@ -72,7 +79,7 @@ def bars(title, calls):
     low, high = min(counts), max(counts) + 1
     ticks = [(power * 4 - low, short(2.0 ** power) + " ms")
              for power in range(math.ceil(low / 4), high // 4 + 1)]
-    parts, x, y = frame(high - low, max(counts.values()) * 1.05, "", [], ticks)
+    parts, x, y = frame(high - low, above(max(counts.values())), "", [], ticks)
     for at, count in counts.items():
         parts.append(f'<rect x="{x(at - low) + 0.5:.1f}" width="{x(1) - x(0) - 1:.1f}" y="{y(count):.1f}"'
                      f' height="{y(0) - y(count):.1f}" fill="{COLOURS[0]}"/>')

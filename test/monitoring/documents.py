@@ -45,6 +45,16 @@ def check_configuration(bench):
     bench.equal(documented, real, "docs/configuration.md is what the server says")
 
 
+def check_the_documented_rights_are_the_tested_ones(bench):
+    """Those that test/tap/010_redis_auth.pl runs with, and sees Redis deny nothing."""
+    def rights(text):
+        return sorted(re.findall(r"(?<=\s)[+~&][\w|:*]+", text))
+    documented = (TOP / "docs/operations.md").read_text().split("ACL SETUSER")[1].split("```")[0]
+    tested = re.search(r"@rights = qw\(([^)]*)\)",
+                       (TOP / "test/tap/010_redis_auth.pl").read_text())[1]
+    bench.equal(rights(documented), rights(" " + tested), "docs/operations.md names the rights needed")
+
+
 def metrics_of(bench):
     bench.sql(ADJUST % "a")
     bench.settle()

@@ -107,6 +107,10 @@ def check_clear_test_locks_frees_these_and_nothing_else(bench):
     bench.equal(bench.redis_cli("EVAL", "return #redis.call('KEYS', 'other:*')", "0"), "1500",
                 "and no other")
     bench.redis_cli("FLUSHALL")
+    bench.redis_cli("ACL", "SETUSER", "default", "-scan")
+    bench.equal(attempt(bench.session(), "SELECT inventory_lock.clear_test_locks()")[1], "IL012",
+                "without the right to search it says so")
+    bench.redis_cli("ACL", "SETUSER", "default", "+scan")
 
 
 def check_force_release_is_polite(bench):
