@@ -41,7 +41,9 @@
 #ifndef POOL
 #define POOL 2 /* tokens per cluster */
 #endif
-#define WIRE 2   /* requests under way per connection */
+#ifndef WIRE
+#define WIRE 2 /* requests under way per connection */
+#endif
 
 #define IDLE 0    /* transaction: outside */
 #define QUEUED 1  /* counted as interest, waits for the gate */
@@ -118,9 +120,15 @@ bool woken[2];
      prev[0] == 0 && prev[1] == 0 && empty(req[0]) && empty(req[1]) && empty(old[0]) &&        \
      empty(old[1]) && empty(rep[0]) && empty(rep[1]))
 
-#define DRAWABLE(c) (FREE(c, TOKEN(c, 1)) || FREE(c, TOKEN(c, 2)))
+#define DRAWABLE(c) (FREE(c, TOKEN(c, 1)) || FREE(c, TOKEN(c, 2)) || FREE(c, TOKEN(c, POOL)))
 #define CAN_SEND(c) (up[c] && nfull(req[c]))
 #define PREV_IN_ORDER(c) (prev[c] == 0 || prev_sent[c])
+/* There is room for one earlier token: while its release is unacknowledged no other may take it. */
+#ifdef PLANT_PREV_FORGOTTEN
+#define NONE_FORGOTTEN(c) true
+#else
+#define NONE_FORGOTTEN(c) (prev[c] == 0)
+#endif
 #define IS_ACTIVE(i) (IN(i) || st[i] == FLUSHING)
 #define CROWDED(c) (interest[c] > 0 && !ANY(c, IS_ACTIVE))
 
@@ -250,7 +258,8 @@ inline SendExtend(c) {
 inline Draw(c) {
     if
     :: FREE(c, TOKEN(c, 1)) -> tok[c] = TOKEN(c, 1)
-    :: else -> tok[c] = TOKEN(c, 2)
+    :: !FREE(c, TOKEN(c, 1)) && FREE(c, TOKEN(c, 2)) -> tok[c] = TOKEN(c, 2)
+    :: else -> tok[c] = TOKEN(c, POOL)
     fi
 }
 
@@ -331,7 +340,8 @@ end:
     }
 #else
     :: d_step {
-        lst[c] == RELEASING && ANY(c, IS_WAITING) && CAN_SEND(c) && DRAWABLE(c) && prev[c] == 0 ->
+        lst[c] == RELEASING && ANY(c, IS_WAITING) && CAN_SEND(c) && DRAWABLE(c) &&
+            NONE_FORGOTTEN(c) ->
         prev[c] = tok[c];
         prev_sent[c] = true;
         Draw(c);
@@ -612,7 +622,9 @@ end:
     do
     :: d_step { up[0] && empty(old[0]) && MAY_FAIL -> Cut(0); COUNT_FAULT }
     :: d_step { !up[0] -> Connect(0) }
+#ifndef NO_DEATH
     :: d_step { up[0] && empty(old[0]) && !died && MAY_FAIL -> Die(0); COUNT_FAULT }
+#endif
     :: d_step {
         RUNNING && IN_TIME(0) && IN_TIME(1) && IN_TIME(2) && MAY_PASS ->
         Tick();
