@@ -145,7 +145,7 @@ AdjustmentResult AdjustStock(Binding &binding, const Adjustment &adjustment,
     }
     const bool takes = adjustment.delta < 0 && !adjustment.counted && !adjustment.expected;
     if (takes) {
-        if (const auto seen = PeekIfSoldOut(binding, needs)) {
+        if (const auto seen = PeekIfSoldOut(binding, needs); seen && !(*seen)[0].empty()) {
             ChooseLevel(need, (*seen)[0], adjustment.delta, adjustment.floor);  // or IL001
             RememberEnough(needs);
         }

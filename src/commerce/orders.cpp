@@ -414,6 +414,9 @@ void RefuseIfSoldOut(Binding &binding, const std::vector<Demand> &demands) {
     }
     const Allocation allocation =
         Allocate(demands, LevelsOf(demands, needs, *levels), OwnHolds(), Shortfall::kServeNothing);
+    if (!allocation.missing.empty()) {
+        return;  // not sold out: unknown, and for the call itself to say
+    }
     if (const auto failure = FailureOf(allocation)) {
         throw *failure;
     }

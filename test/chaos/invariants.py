@@ -7,6 +7,8 @@ import redis as redis_py
 
 from load import LOCKS, VARIANTS, Adjuster, Buyer
 
+POLL_S = 0.02
+
 GATES = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 18764"
 
 
@@ -75,13 +77,13 @@ def at_rest(rows, port, ttl_s):
 
     end = time.monotonic() + ttl_s + 3
     while keys() and time.monotonic() < end:
-        time.sleep(0.05)
+        time.sleep(POLL_S)
     yield "no key outlives its owner by more than its TTL", [
         (key, redis.get(key), redis.pttl(key)) for key in keys()]
     for _ in range(200):
         if not rows("SELECT FROM inventory_lock.active_locks"):
             break
-        time.sleep(0.05)
+        time.sleep(POLL_S)
     yield "no lease is left in shared memory", rows(
         "SELECT key, state, waiters FROM inventory_lock.active_locks")
     yield "no gate is left", [row for row in rows(GATES) if row[0] != 0]
@@ -96,7 +98,7 @@ def at_rest(rows, port, ttl_s):
     after = keys()
     end = time.monotonic() + 1
     while after and time.monotonic() < end:
-        time.sleep(0.01)
+        time.sleep(POLL_S)
         after = keys()
     yield "and leaves its key free at once", after
 

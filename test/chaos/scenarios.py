@@ -8,6 +8,8 @@ import time
 import psycopg2
 import redis as redis_py
 
+POLL_S = 0.02
+
 SETTINGS = {"inventory_lock.redis_pool_size": 1, "inventory_lock.breaker_failures": 100,
             "inventory_lock.custom_ttl": "30s", "inventory_lock.redis_command_timeout": "300ms"}
 
@@ -35,7 +37,7 @@ def releases_lost_twice(postgres, proxy, redis_port):
     # A lane is two connections: three more pairs mean that two lanes have died over their requests.
     end = time.monotonic() + 60
     while int(_stat(proxy, "connections")) < connections + 6 and time.monotonic() < end:
-        time.sleep(0.01)
+        time.sleep(POLL_S)
     still = redis.get("lock:lost_twice")
     proxy("clear")
     cleared = time.monotonic()

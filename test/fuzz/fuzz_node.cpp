@@ -95,7 +95,7 @@ void Turn(redis::Node &node, Owner &owner) {
     for (const redis::Socket &socket : node.Sockets()) {
         node.OnSocket(socket.fd, true, true, owner.now_us);
     }
-    owner.now_us += 1000;
+    owner.now_us += 1;  // so little that the pause before the next attempt never ends
 }
 
 // Sends, and takes what the node has said off the socket.

@@ -13,6 +13,7 @@ SELECT results_eq(
         ('inventory_ttl', '30000', 'ms', 'superuser'),
         ('lease_linger', '0', 'ms', 'sighup'),
         ('log_min_wait', '-1', 'ms', 'superuser'),
+        ('log_stats_interval', '0', 'ms', 'sighup'),
         ('max_hold', '600000', 'ms', 'sighup'),
         ('max_keys_per_transaction', '1000', NULL::text, 'superuser'),
         ('max_leases', '8192', NULL::text, 'postmaster'),

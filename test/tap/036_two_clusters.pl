@@ -106,8 +106,9 @@ sub grants
 my @before = map { grants($_) } @nodes;
 my $script = PostgreSQL::Test::Utils::tempdir() . '/busy.sql';
 # Each holds the key for a moment, so that there is always another one waiting.
+my $moment = '3 ms';
 append_to_file($script,
-    "BEGIN;\nSELECT FROM inventory_lock.adjust_stock_locked('probe', -1);\n\\sleep 3 ms\nCOMMIT;\n");
+    "BEGIN;\nSELECT FROM inventory_lock.adjust_stock_locked('probe', -1);\n\\sleep $moment\nCOMMIT;\n");
 my @runs = map {
     my $node = $_;
     my ($out, $err) = ('', '');

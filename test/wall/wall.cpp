@@ -1,8 +1,9 @@
-// Functions that fail in every way C++ and PostgreSQL know, behind the same wall as the extension's.
+// Functions that fail in every way C++ and PostgreSQL know, behind the same wall as the
+// extension's.
 //
 // Runs in: backends of the wall's test. Each failure happens below several C++ frames whose locals
-// have destructors; a counter tells how many of those locals are alive. After any failure it must be
-// zero: then no destructor was jumped over. Test code only, never installed.
+// have destructors; a counter tells how many of those locals are alive. After any failure it must
+// be zero: then no destructor was jumped over. Test code only, never installed.
 
 #include "pg/boundary.hpp"
 
@@ -46,14 +47,14 @@ class ThrowsInConstructor final {
 
 void Ereport() {
     pg::Call([] {
-        ereport(ERROR,
-                (errcode(MAKE_SQLSTATE('I', 'L', '0', '1', '0')), errmsg("the message"),
-                 errdetail("The detail."), errdetail_log("For the log alone."), errhint("The hint."),
-                 errcontext("the context"), err_generic_string(PG_DIAG_SCHEMA_NAME, "a schema"),
-                 err_generic_string(PG_DIAG_TABLE_NAME, "a table"),
-                 err_generic_string(PG_DIAG_COLUMN_NAME, "a column"),
-                 err_generic_string(PG_DIAG_DATATYPE_NAME, "a type"),
-                 err_generic_string(PG_DIAG_CONSTRAINT_NAME, "a constraint")));
+        ereport(ERROR, (errcode(MAKE_SQLSTATE('I', 'L', '0', '1', '0')), errmsg("the message"),
+                        errdetail("The detail."), errdetail_log("For the log alone."),
+                        errhint("The hint."), errcontext("the context"),
+                        err_generic_string(PG_DIAG_SCHEMA_NAME, "a schema"),
+                        err_generic_string(PG_DIAG_TABLE_NAME, "a table"),
+                        err_generic_string(PG_DIAG_COLUMN_NAME, "a column"),
+                        err_generic_string(PG_DIAG_DATATYPE_NAME, "a type"),
+                        err_generic_string(PG_DIAG_CONSTRAINT_NAME, "a constraint")));
     });
 }
 
@@ -107,7 +108,8 @@ void Fail(const std::string &how, const char *sql) {
     } else if (how == "after_success") {
         const int64 one = pg::Call([] { return DatumGetInt64(Int64GetDatum(1)); });
         Counted inner;
-        throw pg::SqlError(pg::kInvalidQuantity, "failed after " + std::to_string(one) + " success");
+        throw pg::SqlError(pg::kInvalidQuantity,
+                           "failed after " + std::to_string(one) + " success");
     }
 }
 
@@ -132,7 +134,11 @@ IL_FUNCTION(wall_fail) {
 }
 
 // wall_alive() → bigint: how many counted objects were not destroyed
-IL_FUNCTION(wall_alive) { PG_RETURN_INT64(alive); }
+IL_FUNCTION(wall_alive) {
+    PG_RETURN_INT64(alive);
+}
 
 // wall_made() → bigint: how many there have ever been
-IL_FUNCTION(wall_made) { PG_RETURN_INT64(made); }
+IL_FUNCTION(wall_made) {
+    PG_RETURN_INT64(made);
+}
