@@ -18,8 +18,8 @@ SETTINGS = {
 
 class Bench:
     def __init__(self):
-        self.redis = Redis("redis")
-        self.postgres = Postgres("postgres", redis=self.redis, settings=SETTINGS)
+        self.redis = Redis("monitoring_redis")
+        self.postgres = Postgres("monitoring", redis=self.redis, settings=SETTINGS)
         self.passed = self.failed = 0
         self.sessions = []
 
