@@ -251,12 +251,15 @@ void Keeper::Report(Session &session) {
         shared::LaneReport &report = reports[lane];
         report.client_id = status.client_id;
         report.state = static_cast<int32>(status.state);
-        report.trouble = static_cast<int32>(status.last_trouble.kind);
         report.rtt_us = status.rtt_us;
         report.since = now - (now_us_ - status.since_us);
         report.tracking = status.tracking;
         report.barrier = status.barrier;
-        CopyText(report.last_error, sizeof(report.last_error), status.last_trouble.text);
+        // A lane that is up may still hear nothing but errors: those are the breaker's to tell.
+        const bool refused = status.state == redis::LaneState::kReady && !breaker_.closed();
+        const redis::Trouble &trouble = refused ? breaker_.trouble() : status.last_trouble;
+        report.trouble = static_cast<int32>(trouble.kind);
+        CopyText(report.last_error, sizeof(report.last_error), trouble.text);
     }
     const std::vector<int64_t> kill = session.node->client_ids_to_kill();
     const std::string run_id = session.node->run_id();

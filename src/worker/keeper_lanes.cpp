@@ -192,6 +192,9 @@ void Keeper::Trouble(const redis::Trouble &trouble, int64 now_us) {
                           hint[0] != '\0' ? errhint("%s", hint) : 0));
         });
         FailAll(now_us);
+        if (active_ != nullptr) {
+            Report(*active_);
+        }
     }
 }
 

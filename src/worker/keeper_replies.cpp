@@ -349,8 +349,8 @@ void Keeper::OnReleased(Operation &operation, const redis::ReleaseAnswer &answer
         if (operation.tokens[0] == entry->prev) {
             entry->prev[0] = '\0';
         }
-        done =
-            entry->state == shared::LeaseState::kReleasing && operation.tokens[0] == entry->token;
+        done = entry->state == shared::LeaseState::kReleasing &&
+               operation.tokens[0] == entry->token && entry->prev[0] == '\0';
     });
     if (done) {
         MarkAbsent(index, now_us);

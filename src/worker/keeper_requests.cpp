@@ -248,7 +248,12 @@ Keeper::Step Keeper::Prepare(int32 index, int64 now_us) {
         case shared::LeaseState::kAcquiring:
             return Step::kWait;
         case shared::LeaseState::kReleasing:
-            return here && active_->Ready(local.lane) ? Step::kNeed : Step::kWait;
+            // An acquisition can name one earlier token. With two releases under way (the lane died
+            // over a release and the acquisition behind it) it waits for their acknowledgement, or
+            // the first token would be forgotten if this lane died as well.
+            return here && active_->Ready(local.lane) && EntryAt(index)->prev[0] == '\0'
+                       ? Step::kNeed
+                       : Step::kWait;
         case shared::LeaseState::kHeld:
             break;
     }

@@ -20,6 +20,8 @@ my $node = InventoryLock::Cluster->create(
         # PostgreSQL's search for a deadlock costs the square of the queue, for each that waits so long.
         deadlock_timeout => '30s',
         'inventory_lock.wait_timeout' => '120s',
+        # A thousand processes starting on two cores can keep the worker from its turn.
+        'inventory_lock.redis_command_timeout' => '10s',
         'inventory_lock.max_leases' => 1024 });
 
 # Each client buys one of 500: half succeed, the other half hears IL001 and nothing else.
