@@ -414,11 +414,12 @@ void Keeper::NoteRedisTime(Session &session, uint64 time_us, int64 sent_us, int6
     if (time_us == 0) {
         return;
     }
-    // The answer was made between sent and now: the step is what even the latest moment leaves.
+    // The answer was made between sent and now, which bounds the offset from both sides; what is
+    // known of it is what all answers since the latest step agree on. A late answer is no step.
     const int64 least = static_cast<int64>(time_us) - now_us;
     const int64 most = static_cast<int64>(time_us) - sent_us;
-    if (session.clock_known && least > session.clock_offset_us + kClockStepUs) {
-        const int64 step_us = least - session.clock_offset_us;
+    if (session.clock_known && least > session.clock_offset_max_us + kClockStepUs) {
+        const int64 step_us = most - session.clock_offset_us;
         pg::Call([&] {
             ereport(LOG,
                     (errmsg("the clock of the Redis server stepped forward by " INT64_FORMAT " ms",
@@ -433,9 +434,14 @@ void Keeper::NoteRedisTime(Session &session, uint64 time_us, int64 sent_us, int6
             }
         }
     }
-    if (!session.clock_known || least > session.clock_offset_us || most < session.clock_offset_us) {
+    if (!session.clock_known || least > session.clock_offset_max_us ||
+        most < session.clock_offset_us) {
         session.clock_offset_us = least;
+        session.clock_offset_max_us = most;
         session.clock_known = true;
+    } else {
+        session.clock_offset_us = std::max(session.clock_offset_us, least);
+        session.clock_offset_max_us = std::min(session.clock_offset_max_us, most);
     }
 }
 

@@ -62,10 +62,11 @@ struct Keeper::Session final : redis::NodeEvents {
     std::unique_ptr<redis::Node> node;
     std::string endpoint;
     uint64 endpoint_hash = 0;
-    bool told_down = false;     // "cannot reach" has been logged
-    bool took_over = false;     // the Unknown entries of an earlier worker were worked off
-    int64 drained_at_us = 0;    // when it stopped being the active one
-    int64 clock_offset_us = 0;  // Redis TIME minus CLOCK_BOOTTIME
+    bool told_down = false;         // "cannot reach" has been logged
+    bool took_over = false;         // the Unknown entries of an earlier worker were worked off
+    int64 drained_at_us = 0;        // when it stopped being the active one
+    int64 clock_offset_us = 0;      // Redis TIME minus CLOCK_BOOTTIME: at least,
+    int64 clock_offset_max_us = 0;  // and at most
     bool clock_known = false;
 };
 
