@@ -37,6 +37,7 @@ enum class PlanId : uint8 {
     kReadOrder,
     kReadOrderLines,
     kLockOrderLines,
+    kCountBought,
     kFindCancellation,
     kWriteCancellation,
     kWriteFulfilment,

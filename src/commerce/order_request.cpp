@@ -164,14 +164,17 @@ void CheckIdempotencyKey(const std::string &key) {
 
 OrderOptions ReadOrderOptions(const Json &options) {
     CheckObject(options, "options");
-    CheckMembers(
-        options,
-        {"on_conflict", "on_failure", "partial", "reservation_id", "wait_timeout", "binding"},
-        "options");
+    CheckMembers(options,
+                 {"on_conflict", "on_failure", "partial", "purchase_limit", "reservation_id",
+                  "wait_timeout", "binding"},
+                 "options");
     OrderOptions result;
     result.fail_on_conflict = ReadWord(options, "on_conflict", {"wait", "error"}) == "error";
     result.record_failure = ReadWord(options, "on_failure", {"raise", "record"}) == "record";
     result.partial_available = ReadWord(options, "partial", {"reject", "available"}) == "available";
+    if (options.Find("purchase_limit") != nullptr) {
+        result.purchase_limit = ReadQuantity(options, "purchase_limit", "options");
+    }
     result.wait_timeout = ReadOptionalString(options, "wait_timeout", "options");
     result.reservation_id = ReadOptionalString(options, "reservation_id", "options");
     result.binding = ReadOptionalString(options, "binding", "options").value_or("default");

@@ -26,6 +26,7 @@ struct OrderOptions {
     bool record_failure = false;                // on_failure: record instead of raise
     std::optional<std::string> wait_timeout;    // an interval's text
     std::optional<std::string> reservation_id;  // a hold of the customer's own, used up
+    std::optional<int64> purchase_limit;        // units of a variant that the user may have
     std::string binding = "default";
 };
 

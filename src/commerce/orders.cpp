@@ -4,12 +4,13 @@
 
 #include "commerce/allocation.hpp"
 #include "commerce/order_difference.hpp"
+#include "commerce/order_record.hpp"
+#include "commerce/purchase_limit.hpp"
 #include "commerce/reservations.hpp"
 #include "commerce/sold_out.hpp"
 
 extern "C" {
 #include <catalog/pg_type.h>
-#include <utils/lsyscache.h>
 }
 
 namespace inventory_lock::commerce {
@@ -28,30 +29,6 @@ std::unique_ptr<Statement> BuildReadOrder(const Binding &binding) {
                     " FROM {orders} s WHERE s.{orders.user_id}{=}$1"
                     " AND s.{orders.idempotency_key}{=}$2 FOR KEY SHARE"),
         std::vector<Oid>{binding.column(TableId::kOrders, "user_id").type, TEXTOID});
-}
-
-std::optional<std::string> TextOf(const Json &object, const char *name) {
-    const Json *const member = object.Find(name);
-    return member != nullptr ? std::optional<std::string>(member->text) : std::nullopt;
-}
-
-// An answer from its stored form.
-OrderAnswer FromResponse(const std::string &order_id, const Json &stored) {
-    OrderAnswer answer;
-    answer.order_id = order_id;
-    answer.status = TextOf(stored, "status").value_or("");
-    answer.total = TextOf(stored, "total");
-    const Json *const lines = stored.Find("lines");
-    answer.lines = lines != nullptr ? lines->Text() : "[]";
-    if (const auto fence = TextOf(stored, "fence")) {
-        answer.fence = std::stoll(*fence);
-    }
-    answer.protection = TextOf(stored, "protection").value_or("");
-    answer.sqlstate = TextOf(stored, "sqlstate");
-    const std::string text = stored.Text();
-    // The id is not in the stored form: the row gets it only when it is written.
-    answer.response = "{\"order_id\":" + JsonString(order_id) + "," + text.substr(1);
-    return answer;
 }
 
 std::optional<OrderAnswer> Replay(Binding &binding, const OrderRequest &request, const Id &user) {
@@ -73,175 +50,6 @@ std::optional<OrderAnswer> Replay(Binding &binding, const OrderRequest &request,
     OrderAnswer answer = FromResponse(rows.Text(0, 0), stored);
     answer.replayed = true;
     const Datum created_at = rows.Value(0, 4, &is_null);
-    if (!is_null) {
-        answer.created_at = created_at;
-    }
-    return answer;
-}
-
-// `hold`: a CTE that ends the reservation which the order uses, empty when there is none.
-std::unique_ptr<Statement> OrderStatement(const Binding &binding, const std::string &hold,
-                                          const std::vector<Oid> &hold_types) {
-    const auto type_of = [&binding](TableId table, const char *role) {
-        const Column *const column = binding.find(table, role);
-        return column != nullptr ? column->type : TEXTOID;
-    };
-    const auto array_of = [](Oid type) {
-        return pg::Call([type] { return get_array_type(type); });
-    };
-    const Column *const created_at = binding.find(TableId::kOrders, "created_at");
-    const std::string order = InsertSelect(binding, TableId::kOrders,
-                                           {{"user_id", "$11"},
-                                            {"idempotency_key", "$12"},
-                                            {"status", "$13"},
-                                            {"total", "$14::pg_catalog.numeric"},
-                                            {"currency", "$15"},
-                                            {"data", "$16"},
-                                            {"request_fingerprint", "$17"},
-                                            {"response", "$18"}});
-    const std::string line = InsertSelect(binding, TableId::kOrderLine,
-                                          {{"order_id", "p.order_id"},
-                                           {"line_no", "u.n"},
-                                           {"variant_id", "u.variant_id"},
-                                           {"location_id", "u.location_id"},
-                                           {"quantity", "u.quantity"},
-                                           {"unit_price", "u.unit_price::pg_catalog.numeric"}});
-    ChangeTexts texts;
-    texts.reference_id = "p.order_id::pg_catalog.text";
-    texts.from = " CROSS JOIN placed p";
-    if (!hold.empty()) {
-        texts.held = "$23";
-        texts.kind = "CASE WHEN l.delta{=}0 THEN 'hold_release' ELSE $6 END";
-    }
-    const std::string sql =
-        "WITH placed AS (" + order +
-        binding.Sql(
-            " ON CONFLICT ({orders.user_id}, {orders.idempotency_key}) DO NOTHING"
-            " RETURNING {orders.order_id} AS order_id, ") +
-        (created_at != nullptr ? QuoteName(created_at->name) : std::string("NULL")) +
-        "::pg_catalog.timestamptz AS created_at), line AS (" + line +
-        " FROM placed p CROSS JOIN ROWS FROM (pg_catalog.unnest($19), pg_catalog.unnest($20),"
-        " pg_catalog.unnest($21), pg_catalog.unnest($22)) WITH ORDINALITY"
-        " AS u (variant_id, location_id, quantity, unit_price, n)), " +
-        ChangeCtes(binding, texts) + hold +
-        " SELECT p.order_id::pg_catalog.text, p.created_at,"
-        " (SELECT pg_catalog.count(*) FROM level) FROM placed p";
-    std::vector<Oid> types = ChangeTypes(binding);
-    const std::vector<Oid> order_types = {type_of(TableId::kOrders, "user_id"),
-                                          TEXTOID,
-                                          TEXTOID,
-                                          TEXTOID,
-                                          TEXTOID,
-                                          JSONBOID,
-                                          TEXTOID,
-                                          JSONBOID,
-                                          array_of(type_of(TableId::kOrderLine, "variant_id")),
-                                          array_of(type_of(TableId::kOrderLine, "location_id")),
-                                          INT8ARRAYOID,
-                                          TEXTARRAYOID};
-    types.insert(types.end(), order_types.begin(), order_types.end());
-    types.insert(types.end(), hold_types.begin(), hold_types.end());
-    return std::make_unique<Statement>(sql, types);
-}
-
-std::unique_ptr<Statement> BuildWriteOrder(const Binding &binding) {
-    return OrderStatement(binding, {}, {});
-}
-
-std::unique_ptr<Statement> BuildWriteOrderFromHold(const Binding &binding) {
-    const bool ordered = binding.find(TableId::kReservation, "order_id") != nullptr;
-    const std::string hold = binding.Sql(
-        ", hold AS (UPDATE {reservation} s SET {reservation.state} = 'confirmed',"
-        " {reservation.confirmed} = u.confirmed" +
-        std::string(ordered ? ", {reservation.order_id} ="
-                              " p.order_id::pg_catalog.text::{type:reservation.order_id}"
-                            : "") +
-        " FROM placed p CROSS JOIN ROWS FROM (pg_catalog.unnest($25), pg_catalog.unnest($26))"
-        " AS u (line_no, confirmed) WHERE s.{reservation.reservation_id}{=}$24"
-        " AND s.{reservation.line_no}{=}u.line_no)");
-    return OrderStatement(
-        binding, hold,
-        {INT8ARRAYOID, binding.column(TableId::kReservation, "reservation_id").type, INT8ARRAYOID,
-         INT8ARRAYOID});
-}
-
-// What there is to write: a placed order, or a rejected one without lines and changes.
-struct OrderRecord {
-    const char *status = "placed";
-    std::string response;                // JSON, without the order's id
-    std::vector<std::string> locations;  // by line
-    std::vector<StockChange> changes;
-    std::optional<Hold> hold;  // with what is confirmed of each line
-};
-
-void AddHold(const OrderRecord &record, Params *params) {
-    std::vector<int64> line_numbers;
-    std::vector<int64> confirmed;
-    for (const HoldLine &line : record.hold->lines) {
-        line_numbers.push_back(line.line_no);
-        confirmed.push_back(line.confirmed);
-    }
-    params->Int8Array(HeldDeltas(record.changes))
-        .Value(record.hold->id.value)
-        .Int8Array(line_numbers)
-        .Int8Array(confirmed);
-}
-
-OrderAnswer WriteOrder(Binding &binding, const OrderRequest &request, const Id &user,
-                       const OrderRecord &record) {
-    Occasion occasion;
-    occasion.kind = "sale";
-    occasion.reason = "sale";
-    occasion.reference_type = "order";
-    const Column &variant_column = binding.column(TableId::kOrderLine, "variant_id");
-    const Column *const location_column = binding.find(TableId::kOrderLine, "location_id");
-    std::vector<std::optional<Datum>> variants;
-    std::vector<std::optional<Datum>> locations;
-    std::vector<int64> quantities;
-    std::vector<std::optional<std::string>> prices;
-    for (size_t i = 0; i < record.locations.size(); i++) {
-        const RequestLine &line = request.lines[i];
-        variants.emplace_back(ParseId(variant_column, line.need.variant.text, "variant_id").value);
-        locations.emplace_back(
-            location_column != nullptr
-                ? ParseId(*location_column, record.locations[i], "location_id").value
-                : TextDatum(record.locations[i]));
-        quantities.push_back(line.quantity);
-        prices.push_back(line.unit_price);
-    }
-    Params params = ChangeParams(binding, record.changes, occasion);
-    params.Value(user.value)
-        .Text(request.idempotency_key)
-        .Text(record.status)
-        .Text(request.total)
-        .Text(request.currency)
-        .Value(request.data)
-        .Text(request.fingerprint)
-        .Value(MakeJsonb(record.response))
-        .Array(variants, variant_column.type)
-        .Array(locations, location_column != nullptr ? location_column->type : TEXTOID)
-        .Int8Array(quantities)
-        .TextArray(prices);
-    if (record.hold) {
-        AddHold(record, &params);
-    }
-    Statement &statement = record.hold
-                               ? binding.Plan(PlanId::kWriteOrderFromHold, BuildWriteOrderFromHold)
-                               : binding.Plan(PlanId::kWriteOrder, BuildWriteOrder);
-    const Rows rows = statement.Run(params);
-    if (rows.empty()) {
-        // Only somebody who writes orders without our lock can have been faster.
-        throw pg::SqlError(pg::kIdempotencyRequestInProgress,
-                           "an order with idempotency_key \"" + request.idempotency_key +
-                               "\" has just been written by somebody else",
-                           {}, "Retry the transaction.");
-    }
-    if (rows.Int8(0, 2) != static_cast<int64>(record.changes.size())) {
-        throw NotWritten(record.changes.front().variant.text);
-    }
-    OrderAnswer answer = FromResponse(rows.Text(0, 0), ReadJson(MakeJsonb(record.response)));
-    bool is_null;
-    const Datum created_at = rows.Value(0, 1, &is_null);
     if (!is_null) {
         answer.created_at = created_at;
     }
@@ -458,9 +266,15 @@ void UseHold(const std::vector<StockNeed> &needs, const std::vector<std::vector<
 locking::Grant LockOrder(const OrderRequest &request, const Id &user, const OrderOptions &options,
                          locking::WaitBudget &budget) {
     const locking::LockRequest lock = OrderLock(user.text, request.idempotency_key);
-    if (!options.fail_on_conflict) {
-        return locking::AcquireLocks({lock}, budget)[0];
+    std::vector<locking::LockRequest> waited_for;
+    if (options.purchase_limit) {
+        waited_for.push_back(PurchaseLimitLock(user.text));
     }
+    if (!options.fail_on_conflict) {
+        waited_for.insert(waited_for.begin(), lock);
+        return locking::AcquireLocks(waited_for, budget)[0];
+    }
+    locking::AcquireLocks(waited_for, budget);
     const auto grant = locking::TryAcquireLock(lock);
     if (!grant) {
         throw pg::SqlError(
@@ -497,6 +311,14 @@ OrderAnswer PlaceOrder(Binding &binding, const OrderRequest &request, const Orde
     const locking::Grant order_grant = LockOrder(request, user, options, budget);
     if (auto answer = Replay(binding, request, user)) {
         return *answer;
+    }
+    if (options.purchase_limit) {
+        if (const auto over = OverPurchaseLimit(binding, user, demands, *options.purchase_limit)) {
+            if (!options.record_failure) {
+                throw *over;
+            }
+            return Reject(binding, request, user, order_grant, *over);
+        }
     }
     std::optional<Hold> hold;
     if (request.reservation_id) {

@@ -5,6 +5,7 @@
 //   replay        an order with this user and key is answered without any lock (its row is locked
 //                 FOR KEY SHARE, so that the answer's commit flushes behind the first writer's)
 //   order lock    nobody else processes this user's key; then the look is repeated
+//   limit         with options.purchase_limit: see purchase_limit.hpp
 //   stock locks   all variants, sorted, all or nothing
 //   stock rows    in the same order
 //   check         all lines; a failure is raised, or recorded as a rejected order
@@ -34,7 +35,8 @@ struct OrderAnswer {
 // The binding for orders, with everything checked that can be before a lock.
 std::shared_ptr<Binding> OpenForOrders(const OrderOptions &options);
 
-// Throws IL001, IL002 (unless they are to be recorded), IL020, IL021 and what locking throws.
+// Throws IL001, IL002, IL005 (unless they are to be recorded), IL020, IL021 and what locking
+// throws.
 OrderAnswer PlaceOrder(Binding &binding, const OrderRequest &request, const OrderOptions &options,
                        locking::WaitBudget &budget);
 

@@ -8,6 +8,7 @@ extern "C" {
 #include <nodes/parsenodes.h>
 #include <utils/array.h>
 #include <utils/lsyscache.h>
+#include <utils/snapmgr.h>
 }
 
 namespace inventory_lock::commerce {
@@ -183,6 +184,19 @@ Rows Statement::Run(const Params &params) {
     const SPIPlanPtr plan = plan_;
     pg::Call(
         [=] { CheckSpi(SPI_execute_plan(plan, values, nulls, false, 0), "SPI_execute_plan"); });
+    return Rows(SPI_tuptable, SPI_processed);
+}
+
+Rows Statement::RunOnLatest(const Params &params) {
+    Prepare();
+    Datum *const values = params.values();
+    const char *const nulls = params.nulls();
+    const SPIPlanPtr plan = plan_;
+    pg::Call([=] {
+        CheckSpi(SPI_execute_snapshot(plan, values, nulls, GetLatestSnapshot(), InvalidSnapshot,
+                                      false, false, 0),
+                 "SPI_execute_snapshot");
+    });
     return Rows(SPI_tuptable, SPI_processed);
 }
 

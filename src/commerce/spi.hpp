@@ -89,6 +89,8 @@ class Statement final {
 
     void Prepare();
     Rows Run(const Params &params);
+    // The same with what is committed now, also where the transaction's snapshot is older.
+    Rows RunOnLatest(const Params &params);
     void Free();
 
   private:

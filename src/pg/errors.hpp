@@ -13,6 +13,7 @@ inline constexpr int kInsufficientStock = MAKE_SQLSTATE('I', 'L', '0', '0', '1')
 inline constexpr int kStockItemNotFound = MAKE_SQLSTATE('I', 'L', '0', '0', '2');
 inline constexpr int kInvalidQuantity = MAKE_SQLSTATE('I', 'L', '0', '0', '3');
 inline constexpr int kExpectedQuantityMismatch = MAKE_SQLSTATE('I', 'L', '0', '0', '4');
+inline constexpr int kPurchaseLimitExceeded = MAKE_SQLSTATE('I', 'L', '0', '0', '5');
 inline constexpr int kLockWaitTimeout = MAKE_SQLSTATE('I', 'L', '0', '1', '0');
 inline constexpr int kLockLost = MAKE_SQLSTATE('I', 'L', '0', '1', '1');
 inline constexpr int kLockServiceUnavailable = MAKE_SQLSTATE('I', 'L', '0', '1', '2');

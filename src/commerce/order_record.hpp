@@ -1,0 +1,31 @@
+// An order as it is written: its row, its lines, the stock's changes and the end of the hold it
+// uses, in one statement.
+//
+// Runs in: backends, under the order's lock and those of its stock. Also reads an answer back from
+// the form in which the order's row keeps it.
+
+#pragma once
+
+#include "commerce/orders.hpp"
+#include "commerce/reservations.hpp"
+
+namespace inventory_lock::commerce {
+
+// What there is to write: a placed order, or a rejected one without lines and changes.
+struct OrderRecord {
+    const char *status = "placed";
+    std::string response;                // JSON, without the order's id
+    std::vector<std::string> locations;  // by line
+    std::vector<StockChange> changes;
+    std::optional<Hold> hold;  // with what is confirmed of each line
+};
+
+// Writes all of it. Throws IL020 when somebody who has no lock was faster, 40001 when a level was
+// changed behind it.
+OrderAnswer WriteOrder(Binding &binding, const OrderRequest &request, const Id &user,
+                       const OrderRecord &record);
+
+// An answer from its stored form.
+OrderAnswer FromResponse(const std::string &order_id, const Json &stored);
+
+}  // namespace inventory_lock::commerce
