@@ -1,7 +1,7 @@
 -- The signatures that users rely on: names, arguments, defaults and results as documented.
 -- A change here is a change of the interface and belongs into CHANGELOG.md.
 BEGIN;
-SELECT plan(44 + 6);
+SELECT plan(47 + 6);
 
 CREATE TEMP TABLE documented (name text, arguments text, result text);
 INSERT INTO documented VALUES
@@ -89,6 +89,12 @@ INSERT INTO documented VALUES
      'TABLE(variant_id text, location_id text, on_hand bigint, held bigint, safety_stock bigint, available bigint, stock_status text, version bigint, fence bigint)'),
     ('stock', 'variant_id uuid, location_id text DEFAULT NULL::text, binding text DEFAULT ''default''::text',
      'TABLE(variant_id text, location_id text, on_hand bigint, held bigint, safety_stock bigint, available bigint, stock_status text, version bigint, fence bigint)'),
+    ('stock_at', 'variant_id bigint, at timestamp with time zone, location_id text DEFAULT NULL::text, binding text DEFAULT ''default''::text',
+     'TABLE(variant_id text, location_id text, on_hand bigint)'),
+    ('stock_at', 'variant_id text, at timestamp with time zone, location_id text DEFAULT NULL::text, binding text DEFAULT ''default''::text',
+     'TABLE(variant_id text, location_id text, on_hand bigint)'),
+    ('stock_at', 'variant_id uuid, at timestamp with time zone, location_id text DEFAULT NULL::text, binding text DEFAULT ''default''::text',
+     'TABLE(variant_id text, location_id text, on_hand bigint)'),
     ('try_acquire_lock', 'name text, ttl interval DEFAULT NULL::interval',
      'bigint'),
     ('verify_stock', 'variant_id text DEFAULT NULL::text, binding text DEFAULT ''default''::text',

@@ -1,0 +1,22 @@
+-- Answers from the movement ledger. Only the first id is overloaded; one C function is behind.
+
+CREATE FUNCTION inventory_lock.stock_at(
+        variant_id bigint, at timestamptz, location_id text DEFAULT NULL, binding text DEFAULT 'default')
+    RETURNS TABLE (variant_id text, location_id text, on_hand bigint)
+    LANGUAGE c ROWS 1 AS 'MODULE_PATHNAME', 'inventory_lock_stock_at';
+COMMENT ON FUNCTION inventory_lock.stock_at(bigint, timestamptz, text, text) IS
+    'what the stock of a variant was at a time, by its movements; takes no lock';
+
+CREATE FUNCTION inventory_lock.stock_at(
+        variant_id uuid, at timestamptz, location_id text DEFAULT NULL, binding text DEFAULT 'default')
+    RETURNS TABLE (variant_id text, location_id text, on_hand bigint)
+    LANGUAGE c ROWS 1 AS 'MODULE_PATHNAME', 'inventory_lock_stock_at';
+COMMENT ON FUNCTION inventory_lock.stock_at(uuid, timestamptz, text, text) IS
+    'what the stock of a variant was at a time, by its movements; takes no lock';
+
+CREATE FUNCTION inventory_lock.stock_at(
+        variant_id text, at timestamptz, location_id text DEFAULT NULL, binding text DEFAULT 'default')
+    RETURNS TABLE (variant_id text, location_id text, on_hand bigint)
+    LANGUAGE c ROWS 1 AS 'MODULE_PATHNAME', 'inventory_lock_stock_at';
+COMMENT ON FUNCTION inventory_lock.stock_at(text, timestamptz, text, text) IS
+    'what the stock of a variant was at a time, by its movements; takes no lock';
