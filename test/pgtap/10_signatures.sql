@@ -1,7 +1,7 @@
 -- The signatures that users rely on: names, arguments, defaults and results as documented.
 -- A change here is a change of the interface and belongs into CHANGELOG.md.
 BEGIN;
-SELECT plan(47 + 6);
+SELECT plan(50 + 6);
 
 CREATE TEMP TABLE documented (name text, arguments text, result text);
 INSERT INTO documented VALUES
@@ -79,6 +79,12 @@ INSERT INTO documented VALUES
      'TABLE(order_id text, status text, replayed boolean, total numeric, lines jsonb, fence bigint, protection text, waited_ms double precision, sqlstate text, response jsonb, created_at timestamp with time zone)'),
     ('place_order_locked', 'user_id uuid, idempotency_key text, lines jsonb, order_data jsonb DEFAULT ''{}''::jsonb, options jsonb DEFAULT ''{}''::jsonb',
      'TABLE(order_id text, status text, replayed boolean, total numeric, lines jsonb, fence bigint, protection text, waited_ms double precision, sqlstate text, response jsonb, created_at timestamp with time zone)'),
+    ('rebuild_stock', 'variant_id bigint, dry_run boolean DEFAULT true, wait_timeout interval DEFAULT NULL::interval, binding text DEFAULT ''default''::text',
+     'TABLE(variant_id text, location_id text, level bigint, ledger bigint, drift bigint, rebuilt boolean)'),
+    ('rebuild_stock', 'variant_id text, dry_run boolean DEFAULT true, wait_timeout interval DEFAULT NULL::interval, binding text DEFAULT ''default''::text',
+     'TABLE(variant_id text, location_id text, level bigint, ledger bigint, drift bigint, rebuilt boolean)'),
+    ('rebuild_stock', 'variant_id uuid, dry_run boolean DEFAULT true, wait_timeout interval DEFAULT NULL::interval, binding text DEFAULT ''default''::text',
+     'TABLE(variant_id text, location_id text, level bigint, ledger bigint, drift bigint, rebuilt boolean)'),
     ('stat_reset', '',
      'void'),
     ('status', '',
