@@ -6,6 +6,7 @@
 #include "commerce/tables.hpp"
 
 #include "commerce/binding.hpp"
+#include "commerce/binding_catalogue.hpp"
 #include "commerce/roles.hpp"
 #include "commerce/sql_text.hpp"
 
@@ -14,7 +15,6 @@ extern "C" {
 #include <catalog/pg_type.h>
 #include <utils/lsyscache.h>
 #include <utils/rel.h>
-#include <utils/syscache.h>
 }
 
 namespace inventory_lock::commerce {
@@ -137,6 +137,23 @@ std::string ForSchema(std::string_view text, const std::string &schema) {
     return result;
 }
 
+// The texts above name types and operators without their schema. Returns what ends it.
+int SetSearchPath() {
+    return pg::Call([] {
+        const int level = NewGUCNestLevel();
+        set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
+                          GUC_ACTION_SAVE, true, 0, false);
+        return level;
+    });
+}
+
+void Replace(std::string *text, const std::string &what, const std::string &with) {
+    for (size_t at = text->find(what); at != std::string::npos;
+         at = text->find(what, at + with.size())) {
+        text->replace(at, what.size(), with);
+    }
+}
+
 Oid FindRelation(Oid schema, const char *name) {
     return pg::Call([=] { return get_relname_relid(name, schema); });
 }
@@ -153,29 +170,12 @@ std::optional<Oid> BoundSchema() {
     return static_cast<Oid>(rows.Int8(0, 0));
 }
 
-// The catalogue of bindings belongs to the extension's owner; who may call this function may bind.
 void WriteBinding(const std::vector<Oid> &relations) {
-    const Oid owner = pg::Call([] {
-        const Oid schema = get_namespace_oid("inventory_lock", false);
-        const Oid relation = get_relname_relid("binding", schema);
-        HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
-        if (!HeapTupleIsValid(tuple)) {
-            elog(ERROR, "relation inventory_lock.binding does not exist");
-        }
-        const Oid result = reinterpret_cast<Form_pg_class>(GETSTRUCT(tuple))->relowner;
-        ReleaseSysCache(tuple);
-        return result;
-    });
-    Oid caller;
-    int context;
-    GetUserIdAndSecContext(&caller, &context);
-    // An ERROR below ends the (sub)transaction, which restores the caller's identity.
-    SetUserIdAndSecContext(owner, context | SECURITY_LOCAL_USERID_CHANGE);
     Params params;
     for (const Oid relation : relations) {
         params.Value(ObjectIdGetDatum(relation));
     }
-    RunOnce(
+    RunAsCatalogueOwner(
         "INSERT INTO inventory_lock.binding"
         " (name, stock_level, movement, orders, order_line, reservation)"
         " VALUES ('default', $1, $2, $3, $4, $5) ON CONFLICT (name) DO UPDATE"
@@ -184,7 +184,6 @@ void WriteBinding(const std::vector<Oid> &relations) {
         " reservation = EXCLUDED.reservation, columns = '{}', order_writer = NULL,"
         " lock_per_location = false",
         {REGCLASSOID, REGCLASSOID, REGCLASSOID, REGCLASSOID, REGCLASSOID}, params);
-    SetUserIdAndSecContext(caller, context);
 }
 
 void TellNotice(const std::string &message, const std::string &hint) {
@@ -203,6 +202,41 @@ void TellGrants(const std::string &schema) {
 
 }  // namespace
 
+Oid CreateMovementTable(Oid stock_level, const std::string &variant_type,
+                        const std::string &location_type) {
+    const Oid schema = pg::Call([=] { return get_rel_namespace(stock_level); });
+    const std::string schema_name =
+        QuoteName(pg::Call([schema] { return get_namespace_name(schema); }));
+    const std::string stock_name = pg::Call([=] { return get_rel_name(stock_level); });
+    const std::string name = stock_name + "_movement";
+    const char *const plain = name.c_str();
+    if (const Oid existing = FindRelation(schema, plain); OidIsValid(existing)) {
+        return existing;
+    }
+    const std::string trigger_function = name + "_refuse_change";
+    if (trigger_function.size() >= NAMEDATALEN) {
+        throw pg::SqlError(ERRCODE_NAME_TOO_LONG,
+                           "table name \"" + stock_name + "\" is too long to be extended", {},
+                           "Create a table for movements yourself and bind it as movement.");
+    }
+    std::string ddl = kMovement.ddl;
+    Replace(&ddl, "@.stock_movement", schema_name + "." + QuoteName(name));
+    Replace(&ddl, "CREATE OR REPLACE", "CREATE");
+    Replace(&ddl, "@.refuse_change", schema_name + "." + QuoteName(trigger_function));
+    for (const char *const index :
+         {"stock_movement_level ", "stock_movement_reference ", "stock_movement_request "}) {
+        Replace(&ddl, index, "");
+    }
+    Replace(&ddl, "variant_id text COLLATE \"C\"", "variant_id " + variant_type);
+    Replace(&ddl, "location_id text COLLATE \"C\"", "location_id " + location_type);
+    const int nest_level = SetSearchPath();
+    RunCommand(ddl);
+    pg::Call([nest_level] { AtEOXact_GUC(true, nest_level); });
+    TellNotice("table " + schema_name + "." + QuoteName(name) + " has been created for movements",
+               "Grant SELECT and INSERT on it to the application's role.");
+    return FindRelation(schema, plain);
+}
+
 void CreateTables(const std::string &schema) {
     const std::string quoted = QuoteName(schema);
     const char *const name = schema.c_str();
@@ -220,13 +254,7 @@ void CreateTables(const std::string &schema) {
         RunCommand("CREATE SCHEMA " + quoted);
         schema_oid = pg::Call([name] { return get_namespace_oid(name, false); });
     }
-    // The texts above name types and operators without their schema.
-    const int nest_level = pg::Call([] {
-        const int level = NewGUCNestLevel();
-        set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION,
-                          GUC_ACTION_SAVE, true, 0, false);
-        return level;
-    });
+    const int nest_level = SetSearchPath();
     std::string created;
     std::vector<Oid> relations;
     for (const TableText &table : kTables) {

@@ -8,10 +8,17 @@
 
 #include <string>
 
+#include "pg/boundary.hpp"
+
 namespace inventory_lock::commerce {
 
 // Creates what is missing in the schema and binds it as "default". 42710 when the default binding
 // is about another schema.
 void CreateTables(const std::string &schema);
+
+// The movement table beside a stock table that has none, `<table>_movement`; made when it is not
+// there yet. The types are SQL texts.
+Oid CreateMovementTable(Oid stock_level, const std::string &variant_type,
+                        const std::string &location_type);
 
 }  // namespace inventory_lock::commerce

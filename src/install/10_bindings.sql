@@ -33,3 +33,26 @@ CREATE FUNCTION inventory_lock.create_tables(schema name DEFAULT 'shop') RETURNS
 REVOKE ALL ON FUNCTION inventory_lock.create_tables(name) FROM PUBLIC;
 COMMENT ON FUNCTION inventory_lock.create_tables(name) IS
     'creates tables for stock and orders that belong to the caller, and binds them as default';
+
+CREATE FUNCTION inventory_lock.bind(
+        name text, stock_level regclass, movement regclass DEFAULT NULL, orders regclass DEFAULT NULL,
+        order_line regclass DEFAULT NULL, reservation regclass DEFAULT NULL, columns jsonb DEFAULT '{}',
+        lock_per_location boolean DEFAULT false, variant_column text DEFAULT NULL,
+        location_column text DEFAULT NULL, product_column text DEFAULT NULL, on_hand_column text DEFAULT NULL,
+        held_column text DEFAULT NULL, version_column text DEFAULT NULL, fence_column text DEFAULT NULL)
+    RETURNS void LANGUAGE c AS 'MODULE_PATHNAME', 'inventory_lock_bind';
+REVOKE ALL ON FUNCTION inventory_lock.bind(text, regclass, regclass, regclass, regclass, regclass, jsonb, boolean,
+    text, text, text, text, text, text, text) FROM PUBLIC;
+COMMENT ON FUNCTION inventory_lock.bind(text, regclass, regclass, regclass, regclass, regclass, jsonb, boolean,
+    text, text, text, text, text, text, text) IS 'puts tables that exist already to use, under a name';
+
+CREATE FUNCTION inventory_lock.unbind(name text) RETURNS boolean
+    LANGUAGE c AS 'MODULE_PATHNAME', 'inventory_lock_unbind';
+REVOKE ALL ON FUNCTION inventory_lock.unbind(text) FROM PUBLIC;
+COMMENT ON FUNCTION inventory_lock.unbind(text) IS 'forgets a binding; its tables stay as they are';
+
+CREATE FUNCTION inventory_lock.check_binding(name text DEFAULT 'default')
+    RETURNS TABLE (severity text, table_name text, message text, hint text)
+    LANGUAGE c ROWS 10 AS 'MODULE_PATHNAME', 'inventory_lock_check_binding';
+REVOKE ALL ON FUNCTION inventory_lock.check_binding(text) FROM PUBLIC;
+COMMENT ON FUNCTION inventory_lock.check_binding(text) IS 'what is wrong with the tables of a binding, or will hurt';

@@ -1,7 +1,7 @@
 -- The signatures that users rely on: names, arguments, defaults and results as documented.
 -- A change here is a change of the interface and belongs into CHANGELOG.md.
 BEGIN;
-SELECT plan(50 + 6);
+SELECT plan(53 + 6);
 
 CREATE TEMP TABLE documented (name text, arguments text, result text);
 INSERT INTO documented VALUES
@@ -55,6 +55,12 @@ INSERT INTO documented VALUES
      'TABLE(order_id text, status text, replayed boolean, restored bigint, lines jsonb, fence bigint, protection text, waited_ms double precision)'),
     ('cancel_order_locked', 'order_id uuid, lines jsonb DEFAULT NULL::jsonb, reason text DEFAULT ''cancelled''::text, request_key text DEFAULT NULL::text, binding text DEFAULT ''default''::text',
      'TABLE(order_id text, status text, replayed boolean, restored bigint, lines jsonb, fence bigint, protection text, waited_ms double precision)'),
+    ('bind', 'name text, stock_level regclass, movement regclass DEFAULT NULL::regclass, orders regclass DEFAULT NULL::regclass, order_line regclass DEFAULT NULL::regclass, reservation regclass DEFAULT NULL::regclass, columns jsonb DEFAULT ''{}''::jsonb, lock_per_location boolean DEFAULT false, variant_column text DEFAULT NULL::text, location_column text DEFAULT NULL::text, product_column text DEFAULT NULL::text, on_hand_column text DEFAULT NULL::text, held_column text DEFAULT NULL::text, version_column text DEFAULT NULL::text, fence_column text DEFAULT NULL::text',
+     'void'),
+    ('check_binding', 'name text DEFAULT ''default''::text',
+     'TABLE(severity text, table_name text, message text, hint text)'),
+    ('unbind', 'name text',
+     'boolean'),
     ('create_tables', 'schema name DEFAULT ''shop''::name',
      'void'),
     ('decrement_stock_on_purchase', 'variant_id bigint, quantity bigint, order_id text DEFAULT NULL::text, location_id text DEFAULT NULL::text, actor text DEFAULT NULL::text, wait_timeout interval DEFAULT NULL::interval, binding text DEFAULT ''default''::text',

@@ -20,6 +20,7 @@ SELECT set_has($$SELECT pg_temp.callable('il_nobody')$$,
 -- what takes names of the caller's choice, or changes how all others work
 SELECT set_hasnt($$SELECT pg_temp.callable('il_nobody')$$,
     $$VALUES ('acquire_lock'), ('try_acquire_lock'), ('acquire_stock_lock'), ('assert_fence'), ('create_tables'),
+             ('bind'), ('unbind'), ('check_binding'),
              ('binding_changed'), ('force_release_lock'), ('stat_reset')$$, 'but not these');
 -- keys tell who buys what
 SELECT set_hasnt($$SELECT pg_temp.callable('il_nobody')$$,
