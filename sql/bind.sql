@@ -80,6 +80,17 @@ SELECT variant_id, quantity_after FROM inventory_lock.adjust_stock_locked('bolt'
 SELECT variant_id, quantity_after FROM inventory_lock.adjust_stock_locked('nut', -2, binding => 'parts');
 SELECT * FROM own.parts ORDER BY sku;
 
+-- ids of a domain, found by search_path alone
+SET search_path = own, public;
+CREATE DOMAIN sku AS varchar(20) CHECK (value <> '');
+CREATE TABLE labels (id sku PRIMARY KEY, stock integer NOT NULL);
+INSERT INTO labels VALUES ('tag', 5);
+SELECT inventory_lock.bind('labels', 'labels', variant_column => 'id', on_hand_column => 'stock');
+RESET search_path;
+SELECT variant_id, quantity_after FROM inventory_lock.adjust_stock_locked('tag', -2, binding => 'labels');
+SELECT format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = 'own.labels_movement'::regclass AND attname = 'variant_id';
+SELECT inventory_lock.unbind('labels');
+
 -- what cannot be bound
 CREATE VIEW own.a_view AS SELECT * FROM own.products;
 CREATE TABLE own.no_key (variant_id text, on_hand bigint NOT NULL);

@@ -9,6 +9,8 @@
 
 extern "C" {
 #include <catalog/pg_type.h>
+#include <utils/builtins.h>
+#include <utils/lsyscache.h>
 }
 
 namespace inventory_lock::commerce {
@@ -310,21 +312,29 @@ std::optional<std::string> NameOfRole(const BindRequest &request, const std::str
     return role;
 }
 
-// That column's type; nullopt when the table has no such column.
+// That column's type, a domain's base type, qualified because the movement table is created under
+// another search_path; nullopt when the table has no such column.
 std::optional<std::string> TypeOfRole(const BindRequest &request, const std::string &role) {
     const std::optional<std::string> name = NameOfRole(request, role);
     if (!name) {
         return std::nullopt;
     }
-    Params params;
-    params.Value(ObjectIdGetDatum(request.stock_level)).Text(*name);
-    const Rows rows = RunOnce(
-        "SELECT pg_catalog.format_type(atttypid, atttypmod) FROM pg_catalog.pg_attribute"
-        " WHERE attrelid OPERATOR(pg_catalog.=) $1"
-        " AND attname::pg_catalog.text OPERATOR(pg_catalog.=) $2"
-        " AND attnum OPERATOR(pg_catalog.>) 0 AND NOT attisdropped",
-        {OIDOID, TEXTOID}, params);
-    return rows.empty() ? std::nullopt : rows.OptionalText(0, 0);
+    const Oid relation = request.stock_level;
+    const char *const column = name->c_str();
+    const char *const type = pg::Call([=]() -> const char * {
+        const AttrNumber number = get_attnum(relation, column);
+        if (number <= 0) {
+            return nullptr;
+        }
+        Oid declared;
+        int32 modifier;
+        Oid collation;
+        get_atttypetypmodcoll(relation, number, &declared, &modifier, &collation);
+        const Oid base = getBaseTypeAndTypmod(declared, &modifier);
+        return format_type_extended(base, modifier,
+                                    FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY);
+    });
+    return type == nullptr ? std::nullopt : std::optional<std::string>(type);
 }
 
 bool IsBound(const std::string &name) {
