@@ -2,6 +2,8 @@
 
 #include "worker/breaker.hpp"
 
+#include <utility>
+
 #include "pg/settings.hpp"
 #include "shared/state.hpp"
 
@@ -94,6 +96,12 @@ bool Breaker::ProbeEnded(bool good, int64 now_us) {
     pg_atomic_write_u32(&State().failures, 0);
     Set(static_cast<int>(shared::BreakerState::kClosed));
     return true;
+}
+
+void Breaker::ProbeRefused(redis::Trouble trouble) {
+    if (!closed() && probing_) {
+        trouble_ = std::move(trouble);
+    }
 }
 
 int64 Breaker::NextProbeUs() const {

@@ -31,6 +31,8 @@ class Breaker {
     bool ProbeDue(int64 now_us);
     // True when the breaker closed.
     bool ProbeEnded(bool good, int64 now_us);
+    // The probe was answered with an error: that is what is wrong now.
+    void ProbeRefused(redis::Trouble trouble);
     // When ProbeDue() may next be true; INT64_MAX while closed or while a probe is out.
     int64 NextProbeUs() const;
     // Forgets everything: another server was configured.

@@ -429,9 +429,10 @@ void Keeper::OnCleared(Request &request, redis::ReplyView reply, int64 now_us) {
 void Keeper::OnProbed(redis::ReplyView reply, int64 now_us) {
     const bool good = !reply.IsError();
     if (!good) {
-        const redis::TroubleKind kind = redis::ClassifyErrorReply(reply.Text());
+        redis::Trouble trouble = redis::TroubleOfReply(reply.Text());
         shared::Count(static_cast<shared::Total>(static_cast<int>(shared::Total::kErrorsFirst) +
-                                                 static_cast<int>(kind)));
+                                                 static_cast<int>(trouble.kind)));
+        breaker_.ProbeRefused(std::move(trouble));
     }
     if (breaker_.ProbeEnded(good, now_us)) {
         pg::Call([] { ereport(LOG, (errmsg("Redis answers again; new locks use it"))); });

@@ -74,7 +74,7 @@ sub start
     for my $try (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
     {
         my $answer = $self->command('PING');
-        return if $answer =~ /PONG|NOAUTH/;
+        return if $answer =~ /PONG|NOAUTH|LOADING/;
         die "redis ended at start: " . slurp_file("$self->{folder}/redis.log")
           if waitpid($pid, POSIX::WNOHANG()) == $pid;
         Time::HiRes::usleep($poll_interval_us);
