@@ -99,6 +99,7 @@ CREATE TABLE own.floating (variant_id text PRIMARY KEY, on_hand float8 NOT NULL)
 CREATE TABLE own.dates (variant_id date PRIMARY KEY, on_hand bigint NOT NULL);
 CREATE TABLE own.two (variant_id text, location_id text, on_hand bigint, PRIMARY KEY (variant_id, location_id));
 CREATE TABLE own.movement (variant_id text, delta bigint);
+CREATE TABLE own.counted (variant_id integer PRIMARY KEY, on_hand bigint NOT NULL);
 SELECT pg_temp.try(format($$SELECT inventory_lock.bind('x', %s)$$, arguments)) FROM unnest(ARRAY[
     $$'own.a_view', 'own.movement'$$,
     $$'own.products', 'own.movement'$$,
@@ -110,6 +111,7 @@ SELECT pg_temp.try(format($$SELECT inventory_lock.bind('x', %s)$$, arguments)) F
     $$'own.two', 'own.movement'$$,
     $$'own.two', 'own.movement', columns => '{"stock_level": {"location_id": null}}'$$,
     $$'own.two', 'own.movement', 'own.sales'$$,
+    $$'own.counted', 'own.adjustments', columns => '{"movement": {"variant_id": "item", "delta": "quantity_change"}}'$$,
     $$NULL$$,
     $$'own.two', 'own.movement', columns => '[]'$$,
     $$'own.two', 'own.movement', columns => '{"stock": {}}'$$,

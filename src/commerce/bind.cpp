@@ -9,6 +9,7 @@
 
 extern "C" {
 #include <catalog/pg_type.h>
+#include <parser/parse_coerce.h>
 #include <utils/builtins.h>
 #include <utils/lsyscache.h>
 }
@@ -91,6 +92,18 @@ class Inspection final {
         StockLevel();
         CheckType(TableId::kMovement, "variant_id", IsId, kIdTypes);
         CheckType(TableId::kMovement, "delta", IsQuantity, kQuantityTypes);
+        for (const TableId id : {TableId::kMovement, TableId::kOrderLine, TableId::kReservation}) {
+            CheckConvertible(id, "variant_id");
+            CheckConvertible(id, "location_id");
+        }
+        const Column *const movement_id = binding_.find(TableId::kMovement, "movement_id");
+        if (movement_id != nullptr && !IsQuantity(movement_id->type)) {
+            Warn(TableId::kMovement,
+                 "column \"" + movement_id->name +
+                     "\" does not grow from movement to movement: past levels and"
+                     " drift cannot be told",
+                 "Bind a column that a sequence fills as movement_id.");
+        }
         if (binding_.has(TableId::kOrders) != binding_.has(TableId::kOrderLine)) {
             Error(TableId::kStockLevel, "orders and order_line must be bound together");
         } else if (binding_.has(TableId::kOrders)) {
@@ -124,6 +137,23 @@ class Inspection final {
         if (column != nullptr && !good(column->type)) {
             Error(id, "column \"" + column->name + "\" is of type " + column->type_name +
                           ", but must be " + types);
+        }
+    }
+
+    // Ids go from the stock table into the others.
+    void CheckConvertible(TableId id, const char *role) {
+        const Column *const from = binding_.find(TableId::kStockLevel, role);
+        const Column *const to = binding_.has(id) ? binding_.find(id, role) : nullptr;
+        if (from == nullptr || to == nullptr) {
+            return;
+        }
+        const Oid from_type = from->type;
+        const Oid to_type = to->type;
+        if (!pg::Call(
+                [=] { return can_coerce_type(1, &from_type, &to_type, COERCION_EXPLICIT); })) {
+            Error(id, "column \"" + to->name + "\" is of type " + to->type_name +
+                          ", which cannot hold the stock table's \"" + from->name + "\" of type " +
+                          from->type_name);
         }
     }
 
