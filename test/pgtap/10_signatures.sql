@@ -1,10 +1,40 @@
 -- The signatures that users rely on: names, arguments, defaults and results as documented.
 -- A change here is a change of the interface and belongs into CHANGELOG.md.
 BEGIN;
-SELECT plan(53 + 6);
+SELECT plan(68 + 7);
 
 CREATE TEMP TABLE documented (name text, arguments text, result text);
 INSERT INTO documented VALUES
+    ('binding_changed', '',
+     'trigger'),
+    ('clear_test_locks', '',
+     'bigint'),
+    ('get_connections', 'OUT lane bigint, OUT endpoint text, OUT role text, OUT state text, OUT last_error text, OUT since timestamp with time zone, OUT rtt_ms double precision, OUT tracking boolean',
+     'SETOF record'),
+    ('get_counters', 'OUT kind text, OUT name text, OUT value bigint',
+     'SETOF record'),
+    ('get_key_waits', 'OUT key text, OUT kind text, OUT waits bigint, OUT error bigint, OUT timed_out bigint, OUT cancelled bigint, OUT sum_us bigint, OUT longest_us bigint',
+     'SETOF record'),
+    ('get_locks', 'OUT key text, OUT kind text, OUT state text, OUT pid bigint, OUT since timestamp with time zone, OUT ttl_ms bigint, OUT fence bigint, OUT owner text, OUT waiters bigint, OUT "foreign" boolean, OUT protection text, OUT gate_class bigint, OUT gate_object bigint',
+     'SETOF record'),
+    ('get_stats_reset', '',
+     'timestamp with time zone'),
+    ('get_status', 'OUT mode text, OUT reason text, OUT worker_pid bigint, OUT breaker text, OUT redis text, OUT instance text, OUT maxmemory_policy text, OUT leases_used bigint, OUT leases_max bigint, OUT worker_starts bigint',
+     'SETOF record'),
+    ('get_waits', 'OUT kind text, OUT wait text, OUT outcome text, OUT below_us bigint, OUT count bigint, OUT sum_us bigint',
+     'SETOF record'),
+    ('lock_token', 'key text',
+     'text'),
+    ('metrics', '',
+     'text'),
+    ('test_concurrent_access', 'variant_id text, hold interval DEFAULT ''00:00:01''::interval',
+     'TABLE(variant_id text, fence bigint, protection text, waited_ms double precision, held_ms double precision)'),
+    ('test_decrement', 'variant_id text, quantity bigint DEFAULT 1',
+     'TABLE(movement_id text, variant_id text, location_id text, quantity_before bigint, delta bigint, quantity_after bigint, available bigint, stock_status text, version bigint, fence bigint, protection text, replayed boolean, waited_ms double precision)'),
+    ('test_id', 'variant_id text',
+     'text'),
+    ('wait_quantile', 'wait text, quantile double precision',
+     'double precision'),
     ('confirm_reservation', 'reservation_id text, lines jsonb DEFAULT NULL::jsonb, order_id text DEFAULT NULL::text, binding text DEFAULT ''default''::text',
      'TABLE(reservation_id text, holder text, state text, expires_at timestamp with time zone, lines jsonb, protection text, waited_ms double precision)'),
     ('extend_reservation', 'reservation_id text, ttl interval, binding text DEFAULT ''default''::text',
@@ -120,6 +150,9 @@ SELECT is((SELECT array_agg(result) FROM functions f WHERE f.proname = d.name AN
           format('%s(%s)', d.name, split_part(d.arguments, ',', 1)))
     FROM documented d ORDER BY d.name, d.arguments;
 
+SELECT is_empty($$SELECT oid::regprocedure FROM functions f
+    WHERE NOT EXISTS (SELECT FROM documented d WHERE d.name = f.proname AND d.arguments = f.arguments)$$,
+    'there are no other functions');
 SELECT is_empty($$SELECT oid::regprocedure FROM functions WHERE provolatile <> 'v'$$, 'all functions are VOLATILE');
 SELECT is_empty($$SELECT oid::regprocedure FROM functions WHERE proparallel <> 'u'$$, 'all functions are PARALLEL UNSAFE');
 SELECT is_empty($$SELECT oid::regprocedure FROM functions WHERE prosecdef$$, 'all functions are SECURITY INVOKER');
