@@ -68,7 +68,10 @@ IL_FUNCTION(inventory_lock_acquire_stock_lock) {
     const std::string variant_id = arguments.Id(0, "variant_id");
     const std::optional<std::string> location_id = arguments.OptionalText(1);
     locking::WaitBudget budget = locking::WaitBudget::From(arguments.OptionalInterval(2));
-    const auto binding = commerce::Binding::Resolve(arguments.Text(3, "binding"));
+    RequireWritable("acquire_stock_lock()");
+    const std::string binding_name = arguments.Text(3, "binding");
+    commerce::Session session;
+    const auto binding = commerce::Binding::Resolve(binding_name);
     locking::LockRequest request;
     if (binding->lock_per_location()) {
         if (!location_id) {
@@ -79,7 +82,9 @@ IL_FUNCTION(inventory_lock_acquire_stock_lock) {
     } else {
         request.key = locking::StockKey(variant_id);
     }
-    return FenceDatum(locking::AcquireLocks({request}, budget)[0]);
+    const Datum fence = FenceDatum(locking::AcquireLocks({request}, budget)[0]);
+    session.Finish();
+    return fence;
 }
 
 // assert_fence(key text, fence bigint) → void
