@@ -20,8 +20,8 @@ struct OrderRecord {
     std::optional<Hold> hold;  // with what is confirmed of each line
 };
 
-// Writes all of it. Throws IL020 when somebody who has no lock was faster, 40001 when a level was
-// changed behind it.
+// Writes all of it. Throws IL020 when somebody who has no lock was faster, IL051 when a trigger or
+// a policy of the tables kept a level from being written.
 OrderAnswer WriteOrder(Binding &binding, const OrderRequest &request, const Id &user,
                        const OrderRecord &record);
 

@@ -3,9 +3,10 @@
 // Runs in: backends. The limit counts what the customer's earlier orders in this binding still hold
 // (quantity − cancelled) and what the new one asks for, by variant, over all locations. Counting
 // and writing are one step for others, because all orders of one user that have a limit take the
-// key lock:purchase_limit_<user_id> first, beside the order's own; an order without the option is
-// not limited and is not held up, and counts for later ones. Counted is what is committed at that
-// moment, at every isolation level: a snapshot from before the lock would miss the order before.
+// key lock:purchase_limit_<user_id> before they count, beside the order's own; an order without the
+// option is not limited and is not held up, and counts for later ones. Counted is what is committed
+// at that moment, at every isolation level: a snapshot from before the lock would miss the order
+// before.
 
 #pragma once
 

@@ -6,7 +6,7 @@
 #   $breaker->finish;
 #
 # check() takes Redis from well to ill and back. Calls go on under database locks with one WARNING,
-# quickly once the breaker is open; on_redis_failure = error refuses at once; redis_status says why;
+# quickly once the breaker is open; on_redis_failure = error refuses; redis_status says why;
 # calls use Redis again by themselves; and the log has one line for each change of state.
 
 package InventoryLock::Breaker;
