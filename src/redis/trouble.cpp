@@ -20,15 +20,15 @@ struct CodeKind {
 };
 
 constexpr CodeKind kCodes[] = {
-    {"NOAUTH", TroubleKind::kAuth},       {"WRONGPASS", TroubleKind::kAuth},
+    {"NOAUTH", TroubleKind::kAuth},        {"WRONGPASS", TroubleKind::kAuth},
     {"DENIED", TroubleKind::kAuth},  // protected mode
-    {"NOPERM", TroubleKind::kPermission}, {"LOADING", TroubleKind::kLoading},
-    {"READONLY", TroubleKind::kReadOnly}, {"MASTERDOWN", TroubleKind::kReadOnly},
-    {"OOM", TroubleKind::kOutOfMemory},   {"MISCONF", TroubleKind::kMisconf},
-    {"BUSY", TroubleKind::kBusy},         {"UNKILLABLE", TroubleKind::kBusy},
-    {"MOVED", TroubleKind::kMoved},       {"ASK", TroubleKind::kMoved},
-    {"CLUSTERDOWN", TroubleKind::kMoved}, {"CROSSSLOT", TroubleKind::kMoved},
-    {"TRYAGAIN", TroubleKind::kMoved},
+    {"NOPERM", TroubleKind::kPermission},  {"LOADING", TroubleKind::kLoading},
+    {"READONLY", TroubleKind::kReadOnly},  {"MASTERDOWN", TroubleKind::kReadOnly},
+    {"OOM", TroubleKind::kOutOfMemory},    {"MISCONF", TroubleKind::kMisconf},
+    {"NOREPLICAS", TroubleKind::kMisconf}, {"BUSY", TroubleKind::kBusy},
+    {"UNKILLABLE", TroubleKind::kBusy},    {"MOVED", TroubleKind::kMoved},
+    {"ASK", TroubleKind::kMoved},          {"CLUSTERDOWN", TroubleKind::kMoved},
+    {"CROSSSLOT", TroubleKind::kMoved},    {"TRYAGAIN", TroubleKind::kMoved},
 };
 
 // What the text of an "ERR …" reply says, when it is one of those that need sorting.
@@ -126,13 +126,14 @@ const char *TroubleHint(TroubleKind kind) noexcept {
         case TroubleKind::kOutOfMemory:
             return "Raise \"maxmemory\" of the Redis server, or free memory there.";
         case TroubleKind::kMisconf:
-            return "Redis cannot save its data set; look in its log, at its disk and at "
-                   "\"stop-writes-on-bgsave-error\".";
+            return "Redis takes no writes: it cannot save its data set (look in its log, at its "
+                   "disk and at \"stop-writes-on-bgsave-error\") or has fewer replicas than "
+                   "\"min-replicas-to-write\".";
         case TroubleKind::kBusy:
             return "A script keeps Redis busy; SCRIPT KILL ends one that has not written yet.";
         case TroubleKind::kMoved:
-            return "This server is a node of a Redis Cluster, which inventory_lock.redis_url must "
-                   "say.";
+            return "This server is a node of a Redis Cluster, which is not supported; let "
+                   "inventory_lock.redis_url name a Redis server of its own.";
         case TroubleKind::kNone:
         case TroubleKind::kOther:
             break;

@@ -24,7 +24,7 @@ enum class TroubleKind : uint8_t {
     kLoading,      // LOADING: the data set is being read
     kReadOnly,     // READONLY: a replica
     kOutOfMemory,  // OOM: maxmemory reached
-    kMisconf,      // MISCONF: persistence fails, writes are stopped
+    kMisconf,      // MISCONF, NOREPLICAS: Redis takes no writes
     kBusy,         // BUSY: a script runs for too long
     kMoved,        // MOVED, ASK, CLUSTERDOWN, CROSSSLOT: this is a cluster node
     kOther,        // any other error reply

@@ -1,5 +1,5 @@
-# Redis answers, but refuses what is asked: READONLY, NOPERM, OOM, MISCONF, BUSY, each by a real Redis
-# in that state. What is demanded each time stands in InventoryLock::Breaker.
+# Redis answers, but refuses what is asked: READONLY, NOPERM, OOM, MISCONF, NOREPLICAS, BUSY, each by
+# a real Redis in that state. What is demanded each time stands in InventoryLock::Breaker.
 
 use strict;
 use warnings FATAL => 'all';
@@ -55,6 +55,13 @@ $breaker->check(
     },
     error => qr/MISCONF/,
     hint => qr/cannot save its data set/);
+
+$breaker->check(
+    'NOREPLICAS',
+    break => sub { $redis->command('CONFIG', 'SET', 'min-replicas-to-write', 1) },
+    heal => sub { $redis->command('CONFIG', 'SET', 'min-replicas-to-write', 0) },
+    error => qr/NOREPLICAS/,
+    hint => qr/min-replicas-to-write/);
 
 # A script of somebody else that runs until it is killed.
 my $script;

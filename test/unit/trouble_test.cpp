@@ -61,6 +61,7 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"BUSY Redis is busy running a script. You can only call SCRIPT KILL",
              TroubleKind::kBusy},
         Case{"UNKILLABLE Sorry the script already executed write commands", TroubleKind::kBusy},
+        Case{"NOREPLICAS Not enough good replicas to write.", TroubleKind::kMisconf},
         Case{"MOVED 3999 127.0.0.1:6381", TroubleKind::kMoved},
         Case{"ASK 3999 127.0.0.1:6381", TroubleKind::kMoved},
         Case{"CLUSTERDOWN The cluster is down", TroubleKind::kMoved},

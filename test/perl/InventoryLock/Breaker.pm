@@ -6,8 +6,8 @@
 #   $breaker->finish;
 #
 # check() takes Redis from well to ill and back. Calls go on under database locks with one WARNING,
-# quickly once the breaker is open; on_redis_failure = error refuses; redis_status says why;
-# calls use Redis again by themselves; and the log has one line for each change of state.
+# quickly once the breaker is open; on_redis_failure = error refuses at once; redis_status says why;
+# within 6 s calls use Redis again by themselves; and the log has one line for each change of state.
 
 package InventoryLock::Breaker;
 
@@ -70,7 +70,9 @@ sub check
         sub { $node->value(q{SELECT inventory_lock.status()->>'breaker'}) ne 'closed' },
         "$name: the breaker opens");
     cmp_ok($self->median_ms(15), '<', 150, "$name: then without waiting for Redis");
+    my $asked = Time::HiRes::time();
     is($strict->error_of($call), 'IL012', "$name: refused where fallback is off");
+    cmp_ok(1000 * (Time::HiRes::time() - $asked), '<', 150, "$name: and that at once");
     my $told = sub {
         $node->value(q{SELECT string_agg(last_error, '; ') FROM inventory_lock.redis_status});
     };
@@ -78,7 +80,9 @@ sub check
     like($told->(), $case{error}, "$name: redis_status says why");
 
     $case{heal}->();
+    my $healed = Time::HiRes::time();
     ok($node->wait_for_protection('redis'), "$name: back on Redis by itself");
+    cmp_ok(Time::HiRes::time() - $healed, '<', 6, "$name: within 6 s");
 
     my $log = slurp_file($node->logfile, $log_start);
     my $opened = () = $log =~ /LOG:  Redis does not answer; new locks go without it/g;
