@@ -14,7 +14,6 @@ GATES = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid 
 
 def in_sql(rows, initial):
     """rows(sql) runs a query in the cluster."""
-    yield "nothing is oversold", rows("SELECT variant_id, on_hand FROM shop.stock_level WHERE on_hand < 0")
     yield "no order is there twice", rows(
         "SELECT user_id, idempotency_key, count(*) FROM shop.orders GROUP BY 1, 2 HAVING count(*) > 1")
 
@@ -52,12 +51,18 @@ def in_sql(rows, initial):
     yield f"every acknowledged adjustment is there, once ({len(Adjuster.promised)})", [
         key for key, promised in Adjuster.promised.items() if adjusted.get(key) != promised]
 
+    yield from ledger(rows, initial)
+
+
+def ledger(rows, initial):
+    """What holds of levels and movements, whoever made them. initial: variant → level at each place."""
+    yield "nothing is oversold", rows("SELECT variant_id, on_hand FROM shop.stock_level WHERE on_hand < 0")
     yield "level equals ledger", rows("SELECT * FROM inventory_lock.verify_stock() WHERE drift <> 0")
     yield "levels are what the movements add up to", [
         row for row in rows(
             "SELECT variant_id, on_hand - coalesce((SELECT sum(delta) FROM shop.stock_movement m "
-            "WHERE m.variant_id = l.variant_id), 0) FROM shop.stock_level l")
-        if int(row[1]) != initial[row[0]]]
+            "WHERE (m.variant_id, m.location_id) = (l.variant_id, l.location_id)), 0) "
+            "FROM shop.stock_level l") if int(row[1]) != initial[row[0]]]
     yield "every movement continues from the one before it", rows(
         "SELECT * FROM (SELECT movement_id, on_hand_after - delta AS began, "
         "lag(on_hand_after) OVER (PARTITION BY variant_id, location_id ORDER BY movement_id) AS left_at "

@@ -28,6 +28,8 @@ LONGEST_S = 90  # nobody may be without an answer for longer
 class Client(threading.Thread):
     """One connection at a time; subclasses do one piece of work in turn()."""
 
+    refusals = REFUSALS
+
     def __init__(self, world, number):
         super().__init__(name=f"{type(self).__name__} {number}", daemon=True)
         self.world, self.number = world, number
@@ -51,11 +53,14 @@ class Client(threading.Thread):
             self.connection.close()
         self.connection = None
 
+    def connect(self):
+        return psycopg2.connect(self.world.dsn(), connect_timeout=5)
+
     def once(self, statement, arguments):
         """One attempt in a transaction of its own; the row, or None when there was no answer."""
         try:
             if self.connection is None:
-                self.connection = psycopg2.connect(self.world.dsn(), connect_timeout=5)
+                self.connection = self.connect()
             with self.connection, self.connection.cursor() as cursor:
                 cursor.execute("SET LOCAL statement_timeout = '20 s'")
                 cursor.execute(statement, arguments)
@@ -64,7 +69,7 @@ class Client(threading.Thread):
         except psycopg2.Error as error:
             code = error.pgcode or "connection"
             self.errors[code] = self.errors.get(code, 0) + 1
-            if code in REFUSALS:
+            if code in self.refusals:
                 return (code,)
             if code.startswith(("22", "42", "P0", "XX")):
                 raise
@@ -137,7 +142,7 @@ class Counter(Client):
         read = committing = None
         try:
             if self.connection is None:
-                self.connection = psycopg2.connect(self.world.dsn(), connect_timeout=5)
+                self.connection = self.connect()
             cursor = self.connection.cursor()
             cursor.execute("SET LOCAL statement_timeout = '20 s'")
             asked = now()
