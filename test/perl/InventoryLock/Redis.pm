@@ -1,4 +1,5 @@
-# A private Redis server for a TAP test: on a free loopback port, in a folder of its own.
+# A private Redis server for a TAP test: on a free loopback port, in a folder of its own. (With
+# bind => … it listens there; $redis->{within} = [ command … ] starts it by that command.)
 #
 #   my $redis = InventoryLock::Redis->new('main', requirepass => 'secret');
 #   $redis->start;  $redis->kill9;  $redis->start;  $redis->freeze;  $redis->thaw;  $redis->stop;
@@ -32,6 +33,7 @@ sub new
         socket => "$folder/redis.sock",
         port => PostgreSQL::Test::Cluster::get_free_port(),
         settings => \%settings,
+        host => $settings{bind} // '127.0.0.1',
     }, $class;
     push @all, $self;
     return $self;
@@ -45,7 +47,7 @@ sub socket_path { return $_[0]->{socket} }
 sub url
 {
     my ($self, $user) = @_;
-    return 'redis://' . (defined $user ? "$user\@" : '') . "127.0.0.1:$self->{port}/0";
+    return 'redis://' . (defined $user ? "$user\@" : '') . "$self->{host}:$self->{port}/0";
 }
 
 sub start
@@ -67,7 +69,7 @@ sub start
         open STDIN, '<', '/dev/null' or die;
         open STDOUT, '>&', $log or die;
         open STDERR, '>&', $log or die;
-        exec 'redis-server', map { ("--$_", $settings{$_}) } sort keys %settings
+        exec @{ $self->{within} // [] }, 'redis-server', map { ("--$_", $settings{$_}) } sort keys %settings
           or POSIX::_exit(127);
     }
     $self->{pid} = $pid;
@@ -89,7 +91,7 @@ sub command
     my ($out, $err) = ('', '');
     my @login = defined $self->{login} ? @{ $self->{login} } : ();
     IPC::Run::run(
-        [ 'redis-cli', '--no-auth-warning', '-h', '127.0.0.1', '-p', $self->{port}, @login, @words ],
+        [ 'redis-cli', '--no-auth-warning', '-h', $self->{host}, '-p', $self->{port}, @login, @words ],
         '<', \undef, '>', \$out, '2>', \$err);
     chomp $out;
     return $out ne '' ? $out : $err;
@@ -109,7 +111,7 @@ sub wire
 {
     my ($self) = @_;
     my $socket = IO::Socket::INET->new(
-        PeerHost => '127.0.0.1', PeerPort => $self->{port}, Timeout => 5) // die "redis: $@";
+        PeerHost => $self->{host}, PeerPort => $self->{port}, Timeout => 5) // die "redis: $@";
     $socket->setsockopt(Socket::IPPROTO_TCP(), Socket::TCP_NODELAY(), 1);
     return sub {
         print $socket '*' . scalar(@_) . "\r\n" . join('', map { '$' . length($_) . "\r\n$_\r\n" } @_);
