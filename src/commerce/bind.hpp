@@ -7,7 +7,7 @@
 
 #pragma once
 
-#include "commerce/binding.hpp"
+#include "commerce/inspection.hpp"
 #include "commerce/json.hpp"
 
 namespace inventory_lock::commerce {
@@ -20,14 +20,6 @@ struct BindRequest {
     // Arguments of their own: role of stock_level and column.
     std::vector<std::pair<std::string, std::string>> stock_columns;
     bool lock_per_location = false;
-};
-
-// What is wrong with a binding, or will hurt.
-struct Finding {
-    bool error = false;  // else a warning
-    std::string table;   // qualified
-    std::string message;
-    std::string hint;
 };
 
 // Throws 42710 (the name is bound), 42501 (a table is not the caller's), 22023 (columns), IL051.

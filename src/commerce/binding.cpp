@@ -105,7 +105,7 @@ Table LoadTable(const std::string &binding, Oid relation, const RoleList &roles,
     const std::string what = "binding \"" + binding + "\"";
     if (table.name.empty()) {
         throw pg::SqlError(pg::kBindingInvalid,
-                           what + " has a " + roles.table + " table that no longer exists", {},
+                           what + ": the " + roles.table + " table no longer exists", {},
                            kRebindHint);
     }
     const char kind = pg::Call([relation] { return get_rel_relkind(relation); });

@@ -211,6 +211,9 @@ Oid CreateMovementTable(Oid stock_level, const std::string &variant_type,
     const std::string name = stock_name + "_movement";
     const char *const plain = name.c_str();
     if (const Oid existing = FindRelation(schema, plain); OidIsValid(existing)) {
+        TellNotice("movements go to table " + schema_name + "." + QuoteName(name) +
+                       ", which exists already",
+                   "Bind another table as movement if it is not meant.");
         return existing;
     }
     const std::string trigger_function = name + "_refuse_change";

@@ -1,0 +1,85 @@
+-- What bind says about tables that work badly, and functions of the ledger over bound tables.
+SET client_min_messages = error;
+DROP EXTENSION IF EXISTS inventory_lock CASCADE;
+DROP SCHEMA IF EXISTS own CASCADE;
+CREATE EXTENSION inventory_lock;
+CREATE SCHEMA own;
+CREATE FUNCTION pg_temp.try(statement text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    hint text;
+BEGIN
+    EXECUTE statement;
+    RETURN 'no error';
+EXCEPTION WHEN OTHERS THEN
+    GET STACKED DIAGNOSTICS hint = PG_EXCEPTION_HINT;
+    RETURN SQLSTATE || ': ' || SQLERRM || coalesce(' / ' || nullif(hint, ''), '');
+END $$;
+
+CREATE TABLE own.level (variant_id integer PRIMARY KEY, on_hand integer NOT NULL CHECK (on_hand >= 0), held integer NOT NULL DEFAULT 0,
+    fence bigint NOT NULL DEFAULT 0) WITH (fillfactor = 70);
+INSERT INTO own.level VALUES (7, 10), (8, 10);
+CREATE TABLE own.sale (order_id serial PRIMARY KEY, user_id text, idempotency_key text, status text, data jsonb, request_fingerprint text, response jsonb);
+ALTER TABLE own.sale ALTER user_id SET NOT NULL, ALTER idempotency_key SET NOT NULL, ADD UNIQUE (user_id, idempotency_key);
+CREATE TABLE own.sale_line (order_id integer NOT NULL, line_no integer NOT NULL, variant_id integer, quantity integer, cancelled integer,
+    fulfilled integer NOT NULL DEFAULT 0, PRIMARY KEY (order_id, line_no));
+CREATE TABLE own.hold (reservation_id uuid NOT NULL, line_no integer NOT NULL, holder text, variant_id integer, quantity integer,
+    confirmed text NOT NULL DEFAULT '0', state text, expires_at timestamptz, PRIMARY KEY (reservation_id, line_no));
+
+-- numbers that are added to begin at 0 and are never NULL
+SELECT pg_temp.try($$SELECT inventory_lock.bind('shop', 'own.level', orders => 'own.sale', order_line => 'own.sale_line', reservation => 'own.hold')$$);
+ALTER TABLE own.sale_line ALTER cancelled SET NOT NULL;
+SELECT pg_temp.try($$SELECT inventory_lock.bind('shop', 'own.level', orders => 'own.sale', order_line => 'own.sale_line', reservation => 'own.hold')$$);
+ALTER TABLE own.sale_line ALTER cancelled TYPE float8;
+ALTER TABLE own.sale_line ALTER cancelled SET DEFAULT 0;
+SELECT pg_temp.try($$SELECT inventory_lock.bind('shop', 'own.level', orders => 'own.sale', order_line => 'own.sale_line', reservation => 'own.hold')$$);
+ALTER TABLE own.sale_line ALTER cancelled TYPE smallint;
+SELECT pg_temp.try($$SELECT inventory_lock.bind('shop', 'own.level', orders => 'own.sale', order_line => 'own.sale_line', reservation => 'own.hold')$$);
+ALTER TABLE own.hold ALTER confirmed DROP DEFAULT, ALTER confirmed TYPE integer USING 0, ALTER confirmed SET DEFAULT 0;
+
+-- a table that a crash empties; movements that were there before
+ALTER TABLE own.hold SET UNLOGGED;
+SET client_min_messages = notice;
+SELECT inventory_lock.bind('shop', 'own.level', orders => 'own.sale', order_line => 'own.sale_line', reservation => 'own.hold');
+SELECT inventory_lock.unbind('shop');
+SELECT inventory_lock.bind('shop', 'own.level', orders => 'own.sale', order_line => 'own.sale_line', reservation => 'own.hold');
+SET client_min_messages = error;
+SELECT severity, table_name, message, hint FROM inventory_lock.check_binding('shop');
+CREATE TEMP TABLE level (variant_id integer PRIMARY KEY, on_hand integer NOT NULL);
+SELECT pg_temp.try($$SELECT inventory_lock.bind('temporary', 'pg_temp.level', 'own.level_movement')$$) ~ 'IL051: .* a temporary table is seen by one session only' AS refused;
+
+-- the ledger of bound tables
+SELECT variant_id, quantity_after FROM inventory_lock.adjust_stock_locked(7, -3, binding => 'shop');
+SELECT clock_timestamp() AS then \gset
+SELECT variant_id, quantity_after FROM inventory_lock.adjust_stock_locked(7, 5, binding => 'shop');
+SELECT * FROM inventory_lock.stock_at(7, :'then', binding => 'shop');
+SELECT * FROM inventory_lock.stock_at(7, '-infinity', binding => 'shop');
+UPDATE own.level SET on_hand = 99 WHERE variant_id = 7;
+SELECT * FROM inventory_lock.verify_stock(binding => 'shop');
+SELECT * FROM inventory_lock.rebuild_stock(7, binding => 'shop');
+SELECT * FROM inventory_lock.rebuild_stock(7, dry_run => false, binding => 'shop');
+SELECT variant_id, on_hand, fence > 0 AS fenced FROM own.level ORDER BY 1;
+SELECT * FROM inventory_lock.verify_stock('7', binding => 'shop');
+
+-- any of the bound tables may go away
+BEGIN;
+DROP TABLE own.level_movement;
+SELECT pg_temp.try($$SELECT * FROM inventory_lock.adjust_stock_locked(7, 1, binding => 'shop')$$);
+ROLLBACK;
+BEGIN;
+DROP TABLE own.sale_line;
+SELECT pg_temp.try($$SELECT * FROM inventory_lock.place_order_locked('u', 'k', '[{"variant_id": 7, "quantity": 1}]', options => '{"binding": "shop"}')$$);
+ROLLBACK;
+BEGIN;
+DROP TABLE own.hold;
+SELECT pg_temp.try($$SELECT * FROM inventory_lock.reserve_stock_locked('u', '[{"variant_id": 7, "quantity": 1}]', '1 min', binding => 'shop')$$);
+ROLLBACK;
+BEGIN;
+ALTER TABLE own.level DROP COLUMN on_hand;
+SELECT pg_temp.try($$SELECT * FROM inventory_lock.stock(7, binding => 'shop')$$);
+ROLLBACK;
+SELECT status FROM inventory_lock.place_order_locked('u', 'k', '[{"variant_id": 7, "quantity": 1}]', options => '{"binding": "shop"}');
+DROP TABLE own.level CASCADE;
+SELECT pg_temp.try($$SELECT * FROM inventory_lock.stock(7, binding => 'shop')$$);
+SELECT * FROM inventory_lock.check_binding('shop');
+DROP EXTENSION inventory_lock;
+DROP SCHEMA own CASCADE;
