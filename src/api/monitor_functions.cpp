@@ -1,16 +1,63 @@
 // What the views show: leases, counters, histograms, connections, the state of the whole.
 //
 // Runs in: backends; reads shared memory, writes nothing. Without shared memory the sets are empty.
+// Only get_foreign_locks() asks a server: that of redis_replica_url, through the worker.
 
 #include "api/arguments.hpp"
 #include "api/monitor.hpp"
 #include "api/result.hpp"
 #include "api/stat_names.hpp"
+#include "locking/administration.hpp"
 #include "pg/clock.hpp"
 #include "pg/settings.hpp"
 #include "shared/state.hpp"
 
+extern "C" {
+#include <mb/pg_wchar.h>
+}
+
 namespace inventory_lock::api {
+
+namespace {
+
+void PutLane(Result &result, int64 number, const char *endpoint, const char *role,
+             const shared::LaneReport &report) {
+    Row row;
+    row.Int8(number).Text(endpoint).Text(role);
+    row.Text(NameOf(kLaneNames, static_cast<size_t>(report.state)));
+    row.Text(report.last_error[0] != '\0' ? std::optional<std::string>(report.last_error)
+                                          : std::nullopt);
+    row.Value(TimestampTzGetDatum(report.since));
+    if (report.rtt_us >= 0) {
+        row.Float8(static_cast<double>(report.rtt_us) / 1000);
+    } else {
+        row.Null();
+    }
+    row.Bool(report.tracking);
+    result.Put(row);
+}
+
+// A key that may have been written by anybody, fit for this database's encoding.
+std::string Shown(std::string key) {
+    const char *bytes = key.c_str();
+    const int length = static_cast<int>(key.size());
+    if (!pg::Call([&] { return pg_verifymbstr(bytes, length, true); })) {
+        std::replace_if(
+            key.begin(), key.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
+    }
+    return key;
+}
+
+void WarnNotListed(const char *what, const std::string &detail, const char *hint) {
+    const char *text = detail.c_str();
+    pg::Call([&] {
+        ereport(WARNING, (errcode(ERRCODE_WARNING), errmsg("%s", what),
+                          text[0] != '\0' ? errdetail("%s", text) : 0,
+                          hint[0] != '\0' ? errhint("%s", hint) : 0));
+    });
+}
+
+}  // namespace
 
 shared::Worker CopyOfWorker(shared::State *state) {
     shared::Worker worker;
@@ -185,19 +232,42 @@ IL_FUNCTION(inventory_lock_get_connections) {
     }
     const shared::Worker worker = CopyOfWorker(state);
     for (int lane = 0; lane < worker.lane_count; lane++) {
-        const shared::LaneReport &report = worker.lanes[lane];
+        PutLane(result, lane, worker.endpoint, "primary", worker.lanes[lane]);
+    }
+    if (worker.replica_endpoint[0] != '\0') {
+        PutLane(result, worker.lane_count, worker.replica_endpoint, "replica", worker.replica);
+    }
+    return Datum{0};
+}
+
+// get_foreign_locks() → (key, kind, token owner, TTL left in ms), asked of redis_replica_url; a
+// warning when it does not answer
+IL_FUNCTION(inventory_lock_get_foreign_locks) {
+    Result result(fcinfo);
+    shared::State *state = shared::Get();
+    if (state == nullptr || !pg::settings::ReplicaConfigured()) {
+        return Datum{0};
+    }
+    bool more = false;
+    const auto locks = locking::ListForeignLocks(&more);
+    if (!locks) {
+        const shared::Worker worker = CopyOfWorker(state);
+        const bool running = pg_atomic_read_u32(&state->worker.pid) != 0;
+        WarnNotListed("locks held elsewhere are not shown: asking the Redis replica failed",
+                      !running                            ? "The worker is not running."
+                      : worker.replica.last_error[0] != 0 ? worker.replica.last_error
+                                                          : "",
+                      "The view inventory_lock.redis_status shows what is wrong.");
+        return Datum{0};
+    }
+    if (more) {
+        WarnNotListed("not all locks held elsewhere are shown",
+                      "There are more than " + std::to_string(shared::kForeignLocks) + ".", "");
+    }
+    for (const locking::ForeignLock &lock : *locks) {
         Row row;
-        row.Int8(lane).Text(worker.endpoint).Text("primary");
-        row.Text(NameOf(kLaneNames, static_cast<size_t>(report.state)));
-        row.Text(report.last_error[0] != '\0' ? std::optional<std::string>(report.last_error)
-                                              : std::nullopt);
-        row.Value(TimestampTzGetDatum(report.since));
-        if (report.rtt_us >= 0) {
-            row.Float8(static_cast<double>(report.rtt_us) / 1000);
-        } else {
-            row.Null();
-        }
-        row.Bool(report.tracking);
+        row.Text(Shown(lock.key)).Text(NameOf(kKindNames, static_cast<size_t>(lock.kind)));
+        row.Text(lock.token).Int8(lock.ttl_ms);
         result.Put(row);
     }
     return Datum{0};

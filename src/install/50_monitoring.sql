@@ -8,6 +8,12 @@ CREATE FUNCTION inventory_lock.get_locks(OUT key text, OUT kind text, OUT state 
 COMMENT ON FUNCTION inventory_lock.get_locks() IS
     'every key that this server has locked, waits for or is letting go of';
 
+CREATE FUNCTION inventory_lock.get_foreign_locks(OUT key text, OUT kind text, OUT owner text,
+        OUT ttl_ms bigint)
+    RETURNS SETOF record LANGUAGE c AS 'MODULE_PATHNAME', 'inventory_lock_get_foreign_locks';
+COMMENT ON FUNCTION inventory_lock.get_foreign_locks() IS
+    'locks of other clusters and services, asked of the server that redis_replica_url names';
+
 CREATE FUNCTION inventory_lock.get_counters(OUT kind text, OUT name text, OUT value bigint)
     RETURNS SETOF record LANGUAGE c AS 'MODULE_PATHNAME', 'inventory_lock_get_counters';
 COMMENT ON FUNCTION inventory_lock.get_counters() IS
@@ -56,10 +62,11 @@ COMMENT ON FUNCTION inventory_lock.status() IS
     'mode (redis or database), reason when it is database, and what it depends on';
 
 CREATE VIEW inventory_lock.active_locks AS
+    WITH ours AS MATERIALIZED (SELECT * FROM inventory_lock.get_locks())
     SELECT l.key, l.kind, l.state, l.pid::integer AS pid, a.application_name AS application,
         a.query_start, l.since, l.ttl_ms, l.fence, l.owner, l.waiters, w.waiting, l."foreign",
         l.protection
-    FROM inventory_lock.get_locks() l
+    FROM ours l
     LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid OPERATOR(pg_catalog.=) l.pid
     LEFT JOIN (
         SELECT g.classid, g.objid, pg_catalog.array_agg(g.pid ORDER BY g.waitstart, g.pid) AS waiting
@@ -68,9 +75,14 @@ CREATE VIEW inventory_lock.active_locks AS
             AND g.database OPERATOR(pg_catalog.=) 0::oid AND g.objsubid OPERATOR(pg_catalog.=) 18764
         GROUP BY g.classid, g.objid) w
         ON w.classid OPERATOR(pg_catalog.=) l.gate_class::oid
-        AND w.objid OPERATOR(pg_catalog.=) l.gate_object::oid;
+        AND w.objid OPERATOR(pg_catalog.=) l.gate_object::oid
+    UNION ALL
+    SELECT f.key, f.kind, 'absent', NULL, NULL, NULL, NULL, f.ttl_ms, NULL, f.owner, 0, NULL,
+        NOT pg_catalog.starts_with(f.owner, 'pg:'), 'redis'
+    FROM inventory_lock.get_foreign_locks() f
+    WHERE NOT EXISTS (SELECT FROM ours l WHERE l.key OPERATOR(pg_catalog.=) f.key);
 COMMENT ON VIEW inventory_lock.active_locks IS
-    'keys locked, waited for or being let go of: who holds them, for how long, who waits; waiting = processes at the gate, in their order';
+    'keys locked, waited for or being let go of: who holds them, for how long, who waits; waiting = processes at the gate, in their order; with redis_replica_url also what others hold';
 
 CREATE VIEW inventory_lock.stat AS
     SELECT
@@ -189,8 +201,8 @@ CREATE VIEW inventory_lock.top AS
             COALESCE(s.redis, '-'))
         FROM inventory_lock.get_status() s
         UNION ALL
-        SELECT 2, c.lane::bigint, pg_catalog.format('redis %s: %s   rtt %s ms   tracking %s   %s',
-            c.lane, c.state, COALESCE(pg_catalog.round(c.rtt::numeric, 3)::text, '-'), c.tracking,
+        SELECT 2, c.lane::bigint, pg_catalog.format('redis %s %s: %s   rtt %s ms   tracking %s   %s',
+            c.lane, c.role, c.state, COALESCE(pg_catalog.round(c.rtt::numeric, 3)::text, '-'), c.tracking,
             COALESCE(c.last_error, ''))
         FROM inventory_lock.redis_status c
         UNION ALL
@@ -297,12 +309,12 @@ REVOKE ALL ON FUNCTION inventory_lock.test_decrement(text, bigint),
     inventory_lock.test_concurrent_access(text, interval), inventory_lock.clear_test_locks()
     FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION inventory_lock.get_locks(), inventory_lock.get_counters(),
+REVOKE ALL ON FUNCTION inventory_lock.get_locks(), inventory_lock.get_foreign_locks(), inventory_lock.get_counters(),
     inventory_lock.get_stats_reset(), inventory_lock.get_waits(), inventory_lock.get_key_waits(),
     inventory_lock.get_connections(), inventory_lock.get_status(), inventory_lock.status(),
     inventory_lock.get_lock_stats(), inventory_lock.metrics(),
     inventory_lock.wait_quantile(text, double precision), inventory_lock.stat_reset() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION inventory_lock.get_locks(), inventory_lock.get_counters(),
+GRANT EXECUTE ON FUNCTION inventory_lock.get_locks(), inventory_lock.get_foreign_locks(), inventory_lock.get_counters(),
     inventory_lock.get_stats_reset(), inventory_lock.get_waits(), inventory_lock.get_key_waits(),
     inventory_lock.get_connections(), inventory_lock.get_status(), inventory_lock.status(),
     inventory_lock.get_lock_stats(), inventory_lock.metrics(),

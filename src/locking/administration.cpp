@@ -13,6 +13,8 @@ namespace inventory_lock::locking {
 
 namespace {
 
+constexpr int64 kUsPerMs = 1000;
+
 // What was heard about a key, from Redis and from the lease table.
 struct Heard {
     LeaseAnswer answer;
@@ -124,6 +126,37 @@ std::vector<Holder> HoldersOf(const std::string &prefix) {
         }
     });
     return holders;
+}
+
+std::optional<std::vector<ForeignLock>> ListForeignLocks(bool *more) {
+    shared::State *state = shared::Get();
+    if (state == nullptr || !pg::settings::ReplicaConfigured() || !WorkerServes()) {
+        return std::nullopt;
+    }
+    WaitBudget budget = WaitBudget::From(nullptr);
+    const LeaseAnswer answer = AskWorker(shared::Operation::kForeign, {}, true, 0, budget);
+    if (answer.outcome != shared::Outcome::kGranted) {
+        return std::nullopt;
+    }
+    shared::LeaseTable *leases = shared::Leases();
+    const shared::ForeignLocks *list = &state->foreign_locks;
+    std::vector<shared::ForeignLock> copies(static_cast<size_t>(shared::kForeignLocks));
+    pg::Call([&] { LWLockAcquire(shared::ForeignLocksLock(leases), LW_SHARED); });
+    copies.resize(static_cast<size_t>(list->count));
+    std::copy(list->locks, list->locks + list->count, copies.begin());
+    *more = list->more;
+    pg::Call([&] { LWLockRelease(shared::ForeignLocksLock(leases)); });
+
+    const int64 now_us = pg::BootUs();
+    std::vector<ForeignLock> locks;
+    for (const shared::ForeignLock &copy : copies) {
+        std::optional<int64> ttl_ms;
+        if (copy.until_us >= 0) {
+            ttl_ms = std::max<int64>((copy.until_us - now_us) / kUsPerMs, 0);
+        }
+        locks.push_back({copy.key, KindOfKey(copy.key), copy.token, ttl_ms});
+    }
+    return locks;
 }
 
 int32 HolderOf(const std::string &key) {

@@ -33,6 +33,18 @@ struct Holder {
 };
 std::vector<Holder> HoldersOf(const std::string &prefix);
 
+// A lock of another cluster or service, as the server of redis_replica_url knows it.
+struct ForeignLock {
+    std::string key;
+    LockKind kind;
+    std::string token;            // its printable beginning; "" = the key is no lock of this kind
+    std::optional<int64> ttl_ms;  // left; nothing: it never expires
+};
+
+// Has that server list the locks of others. nullopt: it does not answer, or none is configured.
+// `more`: there were too many to be listed.
+std::optional<std::vector<ForeignLock>> ListForeignLocks(bool *more);
+
 // The highest fence given out for the key, as far as this server and Redis know; 0 = unknown.
 uint64 HighestFence(const std::string &key);
 

@@ -81,7 +81,8 @@ bool WorkerServes() {
 
 LeaseAnswer AskWorker(shared::Operation operation, const std::vector<int32> &entries, bool no_wait,
                       uint64 raise_above, WaitBudget &budget) {
-    Assert(!entries.empty() && entries.size() <= shared::kMaxKeysPerRequest);
+    Assert(entries.empty() == (operation == shared::Operation::kForeign) &&
+           entries.size() <= shared::kMaxKeysPerRequest);
     AbandonRequest();
     shared::SlotArray *slots = shared::Slots();
     const int32 index = pg::MyProcIndex();

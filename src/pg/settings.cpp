@@ -24,6 +24,7 @@ int redis_command_timeout_ms = 500;
 int redis_connect_timeout_ms = 500;
 char *redis_password_file = nullptr;
 int redis_pool_size = 2;
+char *redis_replica_url = nullptr;
 char *redis_url = nullptr;
 int retry_interval_ms = 100;
 int row_lock = kRowLockAuto;
@@ -148,6 +149,10 @@ void Define(UrlChecker checker, bool preloaded) {
                &redis_password_file, PGC_SIGHUP, GUC_SUPERUSER_ONLY, nullptr);
     DefineInt("inventory_lock.redis_pool_size", "Connections to each Redis server.", nullptr,
               &redis_pool_size, 2, 1, 16, PGC_SIGHUP, 0);
+    DefineText("inventory_lock.redis_replica_url",
+               "The Redis server that active_locks asks for the locks of others.",
+               "Written like redis_url; empty asks nobody.", &redis_replica_url, PGC_SIGHUP,
+               GUC_SUPERUSER_ONLY, CheckRedisUrl);
     DefineText("inventory_lock.redis_url", "Where Redis is; empty means database locks only.",
                "redis://[user@]host[:port][/db] or unix:///path[?db=n].", &redis_url, PGC_SIGHUP,
                GUC_SUPERUSER_ONLY, CheckRedisUrl);

@@ -34,6 +34,7 @@ extern int redis_command_timeout_ms;
 extern int redis_connect_timeout_ms;
 extern char *redis_password_file;
 extern int redis_pool_size;
+extern char *redis_replica_url;
 extern char *redis_url;
 extern int retry_interval_ms;
 extern int row_lock;
@@ -62,6 +63,11 @@ void Define(UrlChecker checker, bool preloaded);
 // Is a Redis server configured?
 inline bool RedisConfigured() {
     return redis_url != nullptr && redis_url[0] != '\0';
+}
+
+// Is there a server to ask for the locks of others?
+inline bool ReplicaConfigured() {
+    return redis_replica_url != nullptr && redis_replica_url[0] != '\0';
 }
 
 }  // namespace inventory_lock::pg::settings

@@ -93,9 +93,11 @@ struct LeaseEntry {
 struct LeaseTable {
     int32 capacity;
     uint32 bucket_mask;
-    LWLockPadded *partitions;  // named tranche, in shared memory at the same address everywhere
-    slock_t free_mutex;        // protects free_head and used
-    int32 free_head;           // -1 = none
+    // Named tranche, in shared memory at the same address everywhere; one more than partitions:
+    // the last is of the foreign locks (foreign_locks.hpp).
+    LWLockPadded *partitions;
+    slock_t free_mutex;  // protects free_head and used
+    int32 free_head;     // -1 = none
     int32 used;
     // No fence of a key whose entry was freed is above this; only grows. So a fence given out anew
     // is above all of the key's earlier ones, also when Redis has forgotten them or its clock is

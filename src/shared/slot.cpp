@@ -55,6 +55,21 @@ void EndWait(SlotArray *slots, int32 index) {
     }
 }
 
+bool IsTaken(Slot *slot, uint64 request) {
+    return pg_atomic_read_u64(&slot->word) == MakeWord(request, SlotState::kTaken);
+}
+
+bool Answer(Slot *slot, uint64 request, Outcome outcome, uint32 blocked_entry, uint64 fence) {
+    if (!IsTaken(slot, request)) {
+        return false;
+    }
+    slot->outcome = outcome;
+    slot->blocked_entry = blocked_entry;
+    slot->fence = fence;
+    pg_write_barrier();
+    return Advance(slot, request, SlotState::kTaken, SlotState::kAnswered);
+}
+
 void Abandon(Slot *slot) {
     uint64 word = pg_atomic_read_u64(&slot->word);
     for (;;) {

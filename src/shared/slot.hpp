@@ -36,11 +36,12 @@ enum class Operation : uint8 {
     kInspect,      // who has the key of entries[0]?
     kFence,        // which fence was given out last for the key of entries[0]?
     kClear,        // delete keys that begin with the key of entries[0]; raise_above: SCAN cursor
+    kForeign,      // list the locks that others hold (foreign_locks.hpp); no entries
 };
 
 enum class Outcome : uint8 {
     kNone = 0,
-    kGranted,      // all entries are Held; fence for kRaise
+    kGranted,      // all entries are Held; fence for kRaise; kForeign: the list is there
     kBusy,         // somebody else has one of the keys (no_wait, kInspect)
     kLost,         // the lease is not ours any more
     kUnavailable,  // Redis does not answer
@@ -121,6 +122,12 @@ uint64 Fill(SlotArray *slots, int32 index);
 void BeginWait(SlotArray *slots, int32 index, WaitKind kind, uint32 wanted, const uint32 *held,
                uint32 held_count, uint64 fence);
 void EndWait(SlotArray *slots, int32 index);
+
+// The worker's: is the request Taken, and still wanted?
+bool IsTaken(Slot *slot, uint64 request);
+
+// The worker's: answers a request that is Taken. True: wake the backend; false: it was given up.
+bool Answer(Slot *slot, uint64 request, Outcome outcome, uint32 blocked_entry, uint64 fence);
 
 // The backend's: gives up the request in whatever state it is. Never raises or waits.
 void Abandon(Slot *slot);

@@ -51,7 +51,7 @@ extern "C" void RequestSharedMemory() {
         previous_request_hook();
     }
     RequestAddinShmemSpace(TotalSize());
-    RequestNamedLWLockTranche("inventory_lock", kPartitions);
+    RequestNamedLWLockTranche("inventory_lock", kPartitions + 1);
 }
 
 extern "C" void MakeSharedMemory() {

@@ -7,6 +7,7 @@
 
 #include "pg/postgres.hpp"
 #include "shared/counters.hpp"
+#include "shared/foreign_locks.hpp"
 #include "shared/key_sketch.hpp"
 #include "shared/lease_table.hpp"
 #include "shared/slot.hpp"
@@ -49,6 +50,8 @@ struct Worker {
     int64 kill_ids[kMaxLanes];  // data connections that commands may be under way on
     int32 lane_count;
     LaneReport lanes[kMaxLanes];
+    char replica_endpoint[160];  // "" = not configured
+    LaneReport replica;
     char eviction_policy[24];  // maxmemory-policy as Redis last told; "" = unknown
     TimestampTz started_at;
 };
@@ -65,6 +68,7 @@ struct State {
     Counters counters;
     KeySketch key_sketch;
     SoldOut sold_out;
+    ForeignLocks foreign_locks;
     Size slots_offset;
     Size leases_offset;
 };

@@ -29,6 +29,7 @@ void CopyText(char *target, size_t size, std::string_view text) {
 
 Keeper::Keeper(Journal &journal, std::vector<Orphan> orphans, bool same_life)
     : journal_(journal),
+      foreign_list_("pg:" + journal.instance() + ":"),
       orphans_(std::move(orphans)),
       instance_(journal.instance()),
       local_(static_cast<size_t>(shared::Leases()->capacity)) {
@@ -117,6 +118,10 @@ void Keeper::Use(std::unique_ptr<redis::NodeOptions> options, uint64 endpoint_ha
     }
 }
 
+void Keeper::UseReplica(std::unique_ptr<redis::NodeOptions> options) {
+    foreign_list_.Use(std::move(options));
+}
+
 int64 Keeper::Turn(int64 now_us) {
     now_us_ = now_us;
     TakeWork(now_us);
@@ -127,6 +132,7 @@ int64 Keeper::Turn(int64 now_us) {
     for (const auto &session : sessions_) {
         next_us = std::min<int64>(next_us, session->node->Step(now_us));
     }
+    next_us = std::min(next_us, foreign_list_.Step(now_us));
     if (active_ != nullptr && breaker_.ProbeDue(now_us)) {
         const int lane = PickLane(*active_, kNoLane, 0);
         Operation operation;
@@ -146,6 +152,7 @@ int64 Keeper::Turn(int64 now_us) {
         session->node->Flush(now_us);
         commands += session->node->commands_sent();
     }
+    foreign_list_.Flush(now_us);
     if (commands > commands_reported_) {
         shared::Count(shared::Total::kCommands, commands - commands_reported_);
     }
@@ -184,10 +191,12 @@ void Keeper::Sockets(std::vector<redis::Socket> *sockets) const {
         const std::vector<redis::Socket> some = session->node->Sockets();
         sockets->insert(sockets->end(), some.begin(), some.end());
     }
+    const std::vector<redis::Socket> some = foreign_list_.Sockets();
+    sockets->insert(sockets->end(), some.begin(), some.end());
 }
 
 uint64 Keeper::socket_generation() const {
-    uint64 sum = closed_generations_;
+    uint64 sum = closed_generations_ + foreign_list_.socket_generation();
     for (const auto &session : sessions_) {
         sum += session->node->socket_generation();
     }
@@ -204,6 +213,7 @@ void Keeper::OnSocket(int fd, bool readable, bool writable, int64 now_us) {
             }
         }
     }
+    foreign_list_.OnSocket(fd, readable, writable, now_us);
 }
 
 bool Keeper::Quiet() const {

@@ -32,6 +32,7 @@
 #include "redis/node.hpp"
 #include "shared/state.hpp"
 #include "worker/breaker.hpp"
+#include "worker/foreign_list.hpp"
 #include "worker/journal.hpp"
 
 namespace inventory_lock::worker {
@@ -45,6 +46,9 @@ class Keeper final {
     // Makes `options` the server for new locks (nullptr: none configured). Leases on the earlier
     // one are kept there until they end.
     void Use(std::unique_ptr<redis::NodeOptions> options, uint64 endpoint_hash, int64 now_us);
+
+    // Makes `options` the server that is asked for the locks of others (nullptr: none).
+    void UseReplica(std::unique_ptr<redis::NodeOptions> options);
 
     // One turn: new work, due timers, nodes. Returns when the next turn is due (CLOCK_BOOTTIME).
     int64 Turn(int64 now_us);
@@ -144,6 +148,7 @@ class Keeper final {
 
     Journal &journal_;
     Breaker breaker_;
+    ForeignList foreign_list_;
     std::vector<Orphan> orphans_;
     std::string token_prefix_;
     std::string instance_;

@@ -57,6 +57,10 @@ void Keeper::TakeSlot(int32 index, int64 now_us) {
         return;
     }
     pg_read_barrier();
+    if (slot->operation == shared::Operation::kForeign) {
+        foreign_list_.Want(index, shared::RequestOf(word), now_us);
+        return;
+    }
     Request request;
     request.slot = index;
     request.number = shared::RequestOf(word);
@@ -91,24 +95,15 @@ void Keeper::TakeSlot(int32 index, int64 now_us) {
 }
 
 bool Keeper::Alive(const Request &request) const {
-    shared::Slot *slot = shared::SlotAt(shared::Slots(), request.slot);
-    return pg_atomic_read_u64(&slot->word) ==
-           shared::MakeWord(request.number, shared::SlotState::kTaken);
+    return shared::IsTaken(shared::SlotAt(shared::Slots(), request.slot), request.number);
 }
 
 // Ends the request, answered or dropped. The reference is invalid afterwards.
 void Keeper::Answer(Request &request, shared::Outcome outcome, uint32 blocked, uint64 fence) {
     shared::Slot *slot = shared::SlotAt(shared::Slots(), request.slot);
     const int32 index = request.slot;
-    if (Alive(request)) {
-        slot->outcome = outcome;
-        slot->blocked_entry = blocked;
-        slot->fence = fence;
-        pg_write_barrier();
-        if (shared::Advance(slot, request.number, shared::SlotState::kTaken,
-                            shared::SlotState::kAnswered)) {
-            shared::WakeProcess(index);
-        }
+    if (shared::Answer(slot, request.number, outcome, blocked, fence)) {
+        shared::WakeProcess(index);
     }
     for (const int32 entry : request.entries) {
         Local &local = local_[static_cast<size_t>(entry)];

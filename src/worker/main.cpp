@@ -93,39 +93,59 @@ std::string ReadPassword() {
     return password;
 }
 
-// What the connections depend on, as one text: they are renewed when it changes.
-std::string ConnectionSettings(const std::string &password) {
-    return std::string(pg::settings::redis_url != nullptr ? pg::settings::redis_url : "") + "\n" +
-           std::to_string(pg::settings::redis_pool_size) + "\n" +
+// What the connections to a server depend on, as one text: they are renewed when it changes.
+std::string ConnectionSettings(const char *url, int pool_size, const std::string &password) {
+    return std::string(url != nullptr ? url : "") + "\n" + std::to_string(pool_size) + "\n" +
            std::to_string(pg::settings::redis_connect_timeout_ms) + "\n" +
            std::to_string(pg::settings::redis_command_timeout_ms) + "\n" + password;
 }
 
-void Configure(Keeper &keeper, std::string *current) {
+// How to connect to the server that a setting names; nullptr when it names none.
+std::unique_ptr<redis::NodeOptions> Options(const char *url, const std::string &password) {
+    if (url == nullptr || url[0] == '\0') {
+        return nullptr;
+    }
+    const auto parsed = redis::ParseAddress(url);
+    const auto *address = std::get_if<redis::Address>(&parsed);
+    if (address == nullptr) {
+        return nullptr;
+    }
+    auto options = std::make_unique<redis::NodeOptions>();
+    options->address = *address;
+    options->password = password;
+    options->lanes = pg::settings::redis_pool_size;
+    options->connect_timeout_us = pg::settings::redis_connect_timeout_ms * kUsPerMs;
+    options->command_timeout_us = pg::settings::redis_command_timeout_ms * kUsPerMs;
+    return options;
+}
+
+// The settings that the present connections were made with.
+struct Current {
+    std::string locks;
+    std::string replica;
+};
+
+// Exchanges the text for the wanted one; false when it was that already. Wipes what it drops.
+bool Renew(std::string *current, std::string wanted) {
+    const bool changed = wanted != *current;
+    current->swap(wanted);
+    explicit_bzero(wanted.data(), wanted.size());
+    return changed;
+}
+
+void Configure(Keeper &keeper, Current *current) {
     std::string password = ReadPassword();
-    std::string wanted = ConnectionSettings(password);
-    if (wanted == *current) {
-        explicit_bzero(password.data(), password.size());
-        explicit_bzero(wanted.data(), wanted.size());
-        return;
+    const char *url = pg::settings::redis_url;
+    const char *replica_url = pg::settings::redis_replica_url;
+    if (Renew(&current->replica, ConnectionSettings(replica_url, 1, password))) {
+        keeper.UseReplica(Options(replica_url, password));
     }
-    *current = std::move(wanted);
-    std::unique_ptr<redis::NodeOptions> options;
-    uint64 hash = 0;
-    if (pg::settings::RedisConfigured()) {
-        const std::string url = pg::settings::redis_url;
-        const auto parsed = redis::ParseAddress(url);
-        if (const auto *address = std::get_if<redis::Address>(&parsed)) {
-            options = std::make_unique<redis::NodeOptions>();
-            options->address = *address;
-            options->password = std::move(password);
-            options->lanes = pg::settings::redis_pool_size;
-            options->connect_timeout_us = pg::settings::redis_connect_timeout_ms * kUsPerMs;
-            options->command_timeout_us = pg::settings::redis_command_timeout_ms * kUsPerMs;
-            hash = shared::HashKey(address->Text());
-        }
+    if (Renew(&current->locks, ConnectionSettings(url, pg::settings::redis_pool_size, password))) {
+        std::unique_ptr<redis::NodeOptions> options = Options(url, password);
+        const uint64 hash = options != nullptr ? shared::HashKey(options->address.Text()) : 0;
+        keeper.Use(std::move(options), hash, pg::BootUs());
     }
-    keeper.Use(std::move(options), hash, pg::BootUs());
+    explicit_bzero(password.data(), password.size());
 }
 
 // The loop's wait set. PostgreSQL cannot take a socket out of one, so it is built anew whenever a
@@ -257,8 +277,8 @@ void Serve() {
     SpinLockRelease(&worker->mutex);
 
     Keeper keeper(journal, std::move(orphans), same_life);
-    std::string connection_settings;
-    Configure(keeper, &connection_settings);
+    Current connections;
+    Configure(keeper, &connections);
     WaitSet wait_set;
     Summary summary;
 
@@ -274,7 +294,7 @@ void Serve() {
         if (ConfigReloadPending) {
             ConfigReloadPending = false;
             pg::Call([] { ProcessConfigFile(PGC_SIGHUP); });
-            Configure(keeper, &connection_settings);
+            Configure(keeper, &connections);
         }
         const int64 now_us = pg::BootUs();
         if (ShutdownRequestPending) {

@@ -1,7 +1,7 @@
 -- The signatures that users rely on: names, arguments, defaults and results as documented.
 -- A change here is a change of the interface and belongs into CHANGELOG.md.
 BEGIN;
-SELECT plan(68 + 7);
+SELECT plan(69 + 7);
 
 CREATE TEMP TABLE documented (name text, arguments text, result text);
 INSERT INTO documented VALUES
@@ -12,6 +12,8 @@ INSERT INTO documented VALUES
     ('get_connections', 'OUT lane bigint, OUT endpoint text, OUT role text, OUT state text, OUT last_error text, OUT since timestamp with time zone, OUT rtt_ms double precision, OUT tracking boolean',
      'SETOF record'),
     ('get_counters', 'OUT kind text, OUT name text, OUT value bigint',
+     'SETOF record'),
+    ('get_foreign_locks', 'OUT key text, OUT kind text, OUT owner text, OUT ttl_ms bigint',
      'SETOF record'),
     ('get_key_waits', 'OUT key text, OUT kind text, OUT waits bigint, OUT error bigint, OUT timed_out bigint, OUT cancelled bigint, OUT sum_us bigint, OUT longest_us bigint',
      'SETOF record'),

@@ -24,7 +24,7 @@ SELECT set_hasnt($$SELECT pg_temp.callable('il_nobody')$$,
              ('binding_changed'), ('force_release_lock'), ('stat_reset')$$, 'but not these');
 -- keys tell who buys what
 SELECT set_hasnt($$SELECT pg_temp.callable('il_nobody')$$,
-    $$VALUES ('get_lock_stats'), ('status')$$, 'nor what shows keys and statistics');
+    $$VALUES ('get_lock_stats'), ('get_foreign_locks'), ('status')$$, 'nor what shows keys and statistics');
 SELECT set_has($$SELECT pg_temp.callable('il_monitor')$$, $$VALUES ('get_lock_stats'), ('status')$$, 'pg_monitor may');
 SELECT set_hasnt($$SELECT pg_temp.callable('il_monitor')$$, $$VALUES ('force_release_lock'), ('stat_reset')$$,
     'but neither force nor reset');

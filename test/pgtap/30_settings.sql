@@ -25,6 +25,7 @@ SELECT results_eq(
         ('redis_connect_timeout', '500', 'ms', 'sighup'),
         ('redis_password_file', '', NULL::text, 'sighup'),
         ('redis_pool_size', '2', NULL::text, 'sighup'),
+        ('redis_replica_url', '', NULL::text, 'sighup'),
         ('redis_url', '', NULL::text, 'sighup'),
         ('retry_interval', '100', 'ms', 'sighup'),
         ('row_lock', 'auto', NULL::text, 'user'),
