@@ -29,6 +29,7 @@ SELECT split_part(call, '(', 1) AS function, pg_temp.try('SELECT * FROM inventor
     $$acquire_lock('x')$$,
     $$try_acquire_lock('x')$$,
     $$acquire_stock_lock('1')$$,
+    $$acquire_product_lock('1')$$,
     $$create_tables('other')$$,
     $$bind('other', 'shop.stock_level', 'shop.stock_movement')$$,
     $$unbind('default')$$,

@@ -5,6 +5,7 @@
 #include "api/removal.hpp"
 #include "commerce/binding.hpp"
 #include "commerce/fence.hpp"
+#include "commerce/product.hpp"
 #include "locking/administration.hpp"
 #include "locking/lock_name.hpp"
 #include "locking/locks.hpp"
@@ -72,16 +73,35 @@ IL_FUNCTION(inventory_lock_acquire_stock_lock) {
     const std::string binding_name = arguments.Text(3, "binding");
     commerce::Session session;
     const auto binding = commerce::Binding::Resolve(binding_name);
-    locking::LockRequest request;
+    const commerce::StockNeed need = commerce::MakeNeed(*binding, variant_id, location_id);
+    std::vector<locking::LockRequest> requests(1);
     if (binding->lock_per_location()) {
         if (!location_id) {
             throw pg::SqlError(ERRCODE_NULL_VALUE_NOT_ALLOWED, "location_id must not be null",
                                "The binding \"" + binding->name() + "\" locks each location.");
         }
-        request.key = locking::StockKey(variant_id, *location_id);
+        requests[0].key = locking::StockKey(need.variant.text, need.location->text);
     } else {
-        request.key = locking::StockKey(variant_id);
+        requests[0].key = locking::StockKey(need.variant.text);
     }
+    for (locking::LockRequest &intent : commerce::ProductIntents(*binding, {need})) {
+        requests.push_back(std::move(intent));
+    }
+    const Datum fence = FenceDatum(locking::AcquireLocks(requests, budget)[0]);
+    session.Finish();
+    return fence;
+}
+
+// acquire_product_lock(product_id, wait_timeout interval, binding text) → fence
+IL_FUNCTION(inventory_lock_acquire_product_lock) {
+    const Arguments arguments(fcinfo);
+    const std::string product_id = arguments.Id(0, "product_id");
+    locking::WaitBudget budget = locking::WaitBudget::From(arguments.OptionalInterval(1));
+    RequireWritable("acquire_product_lock()");
+    const std::string binding_name = arguments.Text(2, "binding");
+    commerce::Session session;
+    const auto binding = commerce::Binding::Resolve(binding_name);
+    const locking::LockRequest request = commerce::ProductLock(*binding, product_id);
     const Datum fence = FenceDatum(locking::AcquireLocks({request}, budget)[0]);
     session.Finish();
     return fence;

@@ -24,6 +24,7 @@ inline constexpr size_t kTableIds = 5;
 // Every statement whose plan is kept. One list, because a plan belongs to one binding.
 enum class PlanId : uint8 {
     kPeekLevels,
+    kPeekProducts,
     kLockLevel,
     kLockLevelNoKey,
     kLockLevels,
@@ -99,6 +100,9 @@ class Binding final {
     // Expands a statement's text; the syntax is described in sql_text.hpp.
     std::string Sql(std::string_view text) const;
 
+    // What was last seen of variants' products; may be old. See product.hpp.
+    std::map<std::string, std::vector<std::string>> &seen_products() { return seen_products_; }
+
   private:
     Binding() = default;
     static std::shared_ptr<Binding> Load(const std::string &name);
@@ -110,6 +114,7 @@ class Binding final {
     std::array<Table, kTableIds> tables_;
     bool lock_per_location_ = false;
     bool referenced_ = false;
+    std::map<std::string, std::vector<std::string>> seen_products_;
     std::array<std::unique_ptr<Statement>, static_cast<size_t>(PlanId::kPlanIds)> plans_;
     friend class BindingCache;
 };

@@ -2,6 +2,7 @@
 
 #include "commerce/stock_level.hpp"
 
+#include "commerce/product.hpp"
 #include "locking/lock_name.hpp"
 #include "pg/clock.hpp"
 #include "pg/settings.hpp"
@@ -26,7 +27,8 @@ constexpr const char *kLevelColumns =
     " COALESCE({s:stock_level.backorder_limit|0}, 0)::pg_catalog.int8 AS backorder_limit,"
     " {s:stock_level.low_stock_threshold|NULL}::pg_catalog.int8 AS low_stock_threshold,"
     " {s:stock_level.version|NULL}::pg_catalog.int8 AS version,"
-    " COALESCE({s:stock_level.fence|0}, 0)::pg_catalog.int8 AS fence";
+    " COALESCE({s:stock_level.fence|0}, 0)::pg_catalog.int8 AS fence,"
+    " {s:stock_level.product_id|NULL}::pg_catalog.text AS product_id";
 
 Oid LocationType(const Binding &binding) {
     const Column *const column = binding.find(TableId::kStockLevel, "location_id");
@@ -112,6 +114,7 @@ Level ReadLevel(const Rows &rows, size_t row) {
     level.low_stock_threshold = rows.OptionalInt8(row, 5);
     level.version = rows.OptionalInt8(row, 6);
     level.fence = static_cast<uint64>(rows.Int8(row, 7));
+    level.product = rows.Text(row, 8);
     return level;
 }
 
@@ -129,7 +132,7 @@ Params ArraysOf(const Binding &binding, const std::vector<StockNeed> &needs) {
 }
 
 std::vector<std::vector<Level>> ReadMany(const Rows &rows, size_t needs) {
-    constexpr int kOrdinality = 8;
+    constexpr int kOrdinality = 9;
     std::vector<std::vector<Level>> levels(needs);
     for (size_t i = 0; i < rows.size(); i++) {
         levels[static_cast<size_t>(rows.Int8(i, kOrdinality) - 1)].push_back(ReadLevel(rows, i));
@@ -230,8 +233,12 @@ StockLocks StockLocks::Acquire(Binding &binding, const std::vector<StockNeed> &n
     for (const std::string &key : keys) {
         requests.push_back({key, locking::LockKind::kInventory, 0});
     }
+    const size_t stock_keys = requests.size();
+    for (locking::LockRequest &intent : ProductIntents(binding, needs)) {
+        requests.push_back(std::move(intent));
+    }
     const std::vector<locking::Grant> grants = locking::AcquireLocks(requests, budget);
-    for (size_t i = 0; i < requests.size(); i++) {
+    for (size_t i = 0; i < stock_keys; i++) {
         locks.grants_.emplace(requests[i].key, grants[i]);
     }
     return locks;
@@ -289,8 +296,10 @@ std::vector<std::vector<Level>> LockLevels(Binding &binding, const std::vector<S
     if (needs.size() != 1) {
         Statement &statement = no_key ? binding.Plan(PlanId::kLockLevelsNoKey, BuildLockManyNoKey)
                                       : binding.Plan(PlanId::kLockLevels, BuildLockMany);
-        const Rows rows = LockRows(statement, ArraysOf(binding, needs), budget);
-        return ReadMany(rows, needs.size());
+        std::vector<std::vector<Level>> levels =
+            ReadMany(LockRows(statement, ArraysOf(binding, needs), budget), needs.size());
+        CoverProducts(binding, needs, levels, budget);
+        return levels;
     }
     Params params;
     params.Value(needs[0].variant.value);
@@ -306,6 +315,7 @@ std::vector<std::vector<Level>> LockLevels(Binding &binding, const std::vector<S
     for (size_t i = 0; i < rows.size(); i++) {
         levels[0].push_back(ReadLevel(rows, i));
     }
+    CoverProducts(binding, needs, levels, budget);
     return levels;
 }
 

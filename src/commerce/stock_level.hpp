@@ -2,7 +2,8 @@
 //
 // Runs in: backends. The order of locking within one call, everywhere in commerce/:
 //
-//   order key → stock keys (sorted bytewise, all or nothing) → stock rows in the same order
+//   order key → products' keys → stock keys (sorted bytewise, all or nothing) → stock rows in the
+//   same order
 //
 // StockLocks takes the keys, LockLevels the rows. Whoever changes a row has both, and writes the
 // fence that FenceFor() gives, which is always above the one in the row.
@@ -34,6 +35,7 @@ struct Level {
     std::optional<int64> low_stock_threshold;
     std::optional<int64> version;
     uint64 fence = 0;
+    std::string product;  // empty when it belongs to none
 
     int64 Available() const;            // on_hand − held − safety_stock
     int64 Takeable(Floor floor) const;  // how much a decrease may take; below 0 when none
@@ -56,8 +58,8 @@ StockNeed MakeNeed(const Binding &binding, const std::string &variant,
 // The locks on the stock of some variants.
 class StockLocks final {
   public:
-    // Takes the keys of all needs (sorted) or raises. With row level security, raises IL002
-    // first for a variant of which the caller sees no row.
+    // Takes the keys of all needs (sorted), with intents on their products, or raises. With row
+    // level security, raises IL002 first for a variant of which the caller sees no row.
     static StockLocks Acquire(Binding &binding, const std::vector<StockNeed> &needs,
                               locking::WaitBudget &budget);
 
@@ -72,6 +74,7 @@ class StockLocks final {
 };
 
 // Locks the rows of all needs, which must be sorted: for each need its rows by location, bytewise.
+// Whoever calls it has intents on the products of these rows afterwards.
 std::vector<std::vector<Level>> LockLevels(Binding &binding, const std::vector<StockNeed> &needs,
                                            locking::WaitBudget &budget);
 

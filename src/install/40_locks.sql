@@ -30,6 +30,24 @@ CREATE FUNCTION inventory_lock.acquire_stock_lock(variant_id text, location_id t
 COMMENT ON FUNCTION inventory_lock.acquire_stock_lock(text, text, interval, text) IS
     'takes the lock of a variant''s stock until the transaction ends; returns its fence';
 
+CREATE FUNCTION inventory_lock.acquire_product_lock(product_id bigint, wait_timeout interval DEFAULT NULL,
+        binding text DEFAULT 'default')
+    RETURNS bigint LANGUAGE c AS 'MODULE_PATHNAME', 'inventory_lock_acquire_product_lock';
+COMMENT ON FUNCTION inventory_lock.acquire_product_lock(bigint, interval, text) IS
+    'takes the lock of a whole product until the transaction ends: nobody else changes its variants; returns its fence';
+
+CREATE FUNCTION inventory_lock.acquire_product_lock(product_id uuid, wait_timeout interval DEFAULT NULL,
+        binding text DEFAULT 'default')
+    RETURNS bigint LANGUAGE c AS 'MODULE_PATHNAME', 'inventory_lock_acquire_product_lock';
+COMMENT ON FUNCTION inventory_lock.acquire_product_lock(uuid, interval, text) IS
+    'takes the lock of a whole product until the transaction ends: nobody else changes its variants; returns its fence';
+
+CREATE FUNCTION inventory_lock.acquire_product_lock(product_id text, wait_timeout interval DEFAULT NULL,
+        binding text DEFAULT 'default')
+    RETURNS bigint LANGUAGE c AS 'MODULE_PATHNAME', 'inventory_lock_acquire_product_lock';
+COMMENT ON FUNCTION inventory_lock.acquire_product_lock(text, interval, text) IS
+    'takes the lock of a whole product until the transaction ends: nobody else changes its variants; returns its fence';
+
 CREATE TABLE inventory_lock.fence (
     key text COLLATE pg_catalog."C" PRIMARY KEY,
     fence bigint NOT NULL CHECK (fence OPERATOR(pg_catalog.>) 0),
@@ -58,6 +76,9 @@ REVOKE ALL ON FUNCTION inventory_lock.acquire_lock(text, interval, interval),
     inventory_lock.acquire_stock_lock(bigint, text, interval, text),
     inventory_lock.acquire_stock_lock(uuid, text, interval, text),
     inventory_lock.acquire_stock_lock(text, text, interval, text),
+    inventory_lock.acquire_product_lock(bigint, interval, text),
+    inventory_lock.acquire_product_lock(uuid, interval, text),
+    inventory_lock.acquire_product_lock(text, interval, text),
     inventory_lock.assert_fence(text, bigint),
     inventory_lock.force_release_lock(text),
     inventory_lock.lock_token(text) FROM PUBLIC;

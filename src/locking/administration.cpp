@@ -39,7 +39,7 @@ Heard Ask(const std::string &key, shared::Operation operation, uint64 argument) 
     EnsureExitCallback();
     HoldSet::Reserve(1);
     const uint64 hash = shared::HashKey(key);
-    Hold *hold = HoldSet::Add(key, hash, KindOfKey(key));
+    Hold *hold = HoldSet::Add(key, hash, KindOfKey(key), LockMode::kExclusive);
     const int32 index = pg::Call([&] {
         return shared::Join(shared::Leases(), hold->key, hold->key_length, hash,
                             static_cast<uint8>(hold->kind), 0);

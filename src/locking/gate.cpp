@@ -53,9 +53,12 @@ class ScopedLockTimeout final {
     int saved_;
 };
 
-bool TryGate(const LOCKTAG &tag) {
-    return pg::Call([&] { return LockAcquire(&tag, ExclusiveLock, false, true); }) !=
-           LOCKACQUIRE_NOT_AVAIL;
+LOCKMODE ModeOf(const Hold &hold) {
+    return hold.mode == LockMode::kIntent ? RowExclusiveLock : ExclusiveLock;
+}
+
+bool TryGate(const LOCKTAG &tag, LOCKMODE mode) {
+    return pg::Call([&] { return LockAcquire(&tag, mode, false, true); }) != LOCKACQUIRE_NOT_AVAIL;
 }
 
 void CountGateWait(LockKind kind, shared::Ended ended, int64 us) {
@@ -74,10 +77,13 @@ void CountQueueing(LockKind kind, int32 entry, shared::Ended ended, int64 us) {
 
 }  // namespace
 
-GateResult TakeGate(uint64 hash, LockKind kind, int32 entry, WaitBudget &budget) {
-    const LOCKTAG tag = GateTag(hash);
+GateResult TakeGate(const Hold &hold, WaitBudget &budget) {
+    const LOCKTAG tag = GateTag(hold.hash);
+    const LOCKMODE mode = ModeOf(hold);
+    const LockKind kind = hold.kind;
+    const int32 entry = hold.entry;
     TransactionOwner owner;
-    if (TryGate(tag)) {
+    if (TryGate(tag, mode)) {
         CountGateWait(kind, shared::Ended::kGot, 0);
         return GateResult::kGot;
     }
@@ -90,7 +96,7 @@ GateResult TakeGate(uint64 hash, LockKind kind, int32 entry, WaitBudget &budget)
     try {
         ScopedWaitRecord record(shared::WaitKind::kGate, entry);
         ScopedLockTimeout timeout(ours ? static_cast<int>(left_ms) : LockTimeout);
-        pg::Call([&] { (void)LockAcquire(&tag, ExclusiveLock, false, false); });
+        pg::Call([&] { (void)LockAcquire(&tag, mode, false, false); });
     } catch (const pg::PgError &error) {
         const int64 waited_us = pg::BootUs() - started_us;
         budget.AddWaited(waited_us);
@@ -111,10 +117,11 @@ GateResult TakeGate(uint64 hash, LockKind kind, int32 entry, WaitBudget &budget)
     return GateResult::kGot;
 }
 
-void DropGate(uint64 hash) {
-    const LOCKTAG tag = GateTag(hash);
+void DropGate(const Hold &hold) {
+    const LOCKTAG tag = GateTag(hold.hash);
+    const LOCKMODE mode = ModeOf(hold);
     TransactionOwner owner;
-    pg::Call([&] { (void)LockRelease(&tag, ExclusiveLock, false); });
+    pg::Call([&] { (void)LockRelease(&tag, mode, false); });
 }
 
 }  // namespace inventory_lock::locking

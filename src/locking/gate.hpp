@@ -7,19 +7,22 @@
 
 #pragma once
 
-#include "locking/locks.hpp"
+#include "locking/hold_set.hpp"
 
 namespace inventory_lock::locking {
 
 enum class GateResult : uint8 { kGot, kBusy, kTimedOut };
 
+// PostgreSQL's own matrix of lock modes decides who waits for whom: holders of an intent do not
+// wait for each other, whoever takes the key exclusively waits for all.
+
 // Takes the gate, waiting at most as long as the budget and lock_timeout allow. kBusy: the budget
 // allows no wait and somebody has it. kTimedOut: the budget ran out. lock_timeout, cancel and
-// deadlock raise, and are counted here. The wait is added to the budget and counted under `kind`,
-// and recorded as one for lease entry `entry` (-1 = none).
-GateResult TakeGate(uint64 hash, LockKind kind, int32 entry, WaitBudget &budget);
+// deadlock raise, and are counted here. The wait is added to the budget, counted under the hold's
+// kind, and recorded as one for its lease entry.
+GateResult TakeGate(const Hold &hold, WaitBudget &budget);
 
 // Lets a gate go before the transaction's end: only after a lock that was not got.
-void DropGate(uint64 hash);
+void DropGate(const Hold &hold);
 
 }  // namespace inventory_lock::locking

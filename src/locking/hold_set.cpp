@@ -31,7 +31,7 @@ void HoldSet::Reserve(size_t more) {
     capacity = wanted;
 }
 
-Hold *HoldSet::Add(const std::string &key, uint64 hash, LockKind kind) {
+Hold *HoldSet::Add(const std::string &key, uint64 hash, LockKind kind, LockMode mode) {
     Assert(count < capacity && key.size() < kHoldKeyBytes);
     hashes[count] = hash;
     Hold *hold = &holds[count++];
@@ -40,6 +40,7 @@ Hold *HoldSet::Add(const std::string &key, uint64 hash, LockKind kind) {
     hold->entry = -1;
     hold->level = GetCurrentTransactionNestLevel();
     hold->kind = kind;
+    hold->mode = mode;
     hold->key_length = static_cast<uint16>(key.size());
     memcpy(hold->key, key.data(), key.size());
     hold->key[key.size()] = '\0';
@@ -50,13 +51,13 @@ void HoldSet::RemoveLast() {
     count--;
 }
 
-Hold *HoldSet::Find(const std::string &key, uint64 hash) {
+Hold *HoldSet::Find(const std::string &key, uint64 hash, LockMode mode) {
     for (size_t i = 0; i < count; i++) {
         if (hashes[i] != hash) {
             continue;
         }
         Hold *hold = &holds[i];
-        if (!hold->ending && hold->key_length == key.size() &&
+        if (!hold->ending && hold->mode == mode && hold->key_length == key.size() &&
             memcmp(hold->key, key.data(), key.size()) == 0) {
             return hold;
         }

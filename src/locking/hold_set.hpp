@@ -23,6 +23,7 @@ struct Hold {
     int64 since_us;  // CLOCK_BOOTTIME when it was got; 0 = still waiting
     int64 ttl_ms;
     LockKind kind;
+    LockMode mode;
     bool leased;     // excluded through Redis
     bool doomed;     // its lease is lost; stays so
     bool ending;     // its (sub)transaction has ended; let go at the next AFTER_LOCKS
@@ -41,9 +42,9 @@ class HoldSet final {
     // Makes room for `count` more; the only operation that allocates, and so may throw.
     static void Reserve(size_t count);
     // Adds a hold at the current nest level; needs room. Never raises.
-    static Hold *Add(const std::string &key, uint64 hash, LockKind kind);
+    static Hold *Add(const std::string &key, uint64 hash, LockKind kind, LockMode mode);
     static void RemoveLast();
-    static Hold *Find(const std::string &key, uint64 hash);
+    static Hold *Find(const std::string &key, uint64 hash, LockMode mode = LockMode::kExclusive);
     static size_t size();
     static Hold *begin();
     static Hold *end();

@@ -14,16 +14,20 @@ constexpr std::string_view kFenceSuffix = ":fence";
                        std::move(hint));
 }
 
+bool HasControlCharacter(std::string_view text) {
+    return std::any_of(text.begin(), text.end(), [](char c) {
+        const auto byte = static_cast<unsigned char>(c);
+        return byte < 0x20 || byte == 0x7F;
+    });
+}
+
 // Non-empty and without control characters.
 void CheckPart(std::string_view part, const char *what) {
     if (part.empty()) {
         Refuse(what, "must not be empty");
     }
-    for (const char c : part) {
-        const auto byte = static_cast<unsigned char>(c);
-        if (byte < 0x20 || byte == 0x7F) {
-            Refuse(what, "must not contain control characters");
-        }
+    if (HasControlCharacter(part)) {
+        Refuse(what, "must not contain control characters");
     }
 }
 
@@ -56,6 +60,20 @@ std::string StockKey(std::string_view variant_id, std::string_view location_id) 
         key.append("@").append(location_id);
     }
     return CheckLength(std::move(key), "variant_id");
+}
+
+std::string ProductKey(std::string_view product_id) {
+    CheckPart(product_id, "product_id");
+    std::string key(kStockPrefix);
+    key.append(kProductPrefix).append(product_id);
+    return CheckLength(std::move(key), "product_id");
+}
+
+std::string ProductKeyIfAny(std::string_view product_id) {
+    const bool possible =
+        !product_id.empty() && !HasControlCharacter(product_id) &&
+        kStockPrefix.size() + kProductPrefix.size() + product_id.size() <= kMaxKeyBytes;
+    return possible ? ProductKey(product_id) : std::string();
 }
 
 std::string OrderKey(std::string_view user_id, std::string_view idempotency_key) {

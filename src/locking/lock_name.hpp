@@ -22,6 +22,11 @@ inline bool StartsWith(std::string_view text, std::string_view prefix) {
 // inventory_lock:<variant_id>, or inventory_lock:<variant_id>@<location_id> with a location.
 std::string StockKey(std::string_view variant_id, std::string_view location_id = {});
 
+// inventory_lock:product:<product_id>
+std::string ProductKey(std::string_view product_id);
+// The same; empty for an id that no key can hold, whose product nobody can lock.
+std::string ProductKeyIfAny(std::string_view product_id);
+
 // lock:order_creation_<user_id>_<idempotency_key>
 std::string OrderKey(std::string_view user_id, std::string_view idempotency_key);
 

@@ -15,6 +15,7 @@
 #include "locking/lease_request.hpp"
 #include "locking/lease_taking.hpp"
 #include "locking/transaction_end.hpp"
+#include "pg/clock.hpp"
 #include "pg/injection.hpp"
 #include "pg/settings.hpp"
 #include "shared/state.hpp"
@@ -144,14 +145,43 @@ void CheckKeyLimit(size_t more) {
 }
 
 Hold *AddHold(const LockRequest &request) {
-    Hold *hold = HoldSet::Add(request.key, shared::HashKey(request.key), request.kind);
+    Hold *hold =
+        HoldSet::Add(request.key, shared::HashKey(request.key), request.kind, request.mode);
     hold->ttl_ms = request.ttl_ms > 0 ? request.ttl_ms : DefaultTtlMs(request.kind);
-    JoinEntry(hold);
+    if (request.mode == LockMode::kExclusive) {
+        JoinEntry(hold);
+    }
     return hold;
 }
 
 Grant GrantOf(const Hold &hold) {
     return Grant{hold.fence, hold.leased};
+}
+
+// The hold that serves the request already; nullptr = none.
+Hold *FindHold(const LockRequest &request) {
+    const uint64 hash = shared::HashKey(request.key);
+    Hold *hold = HoldSet::Find(request.key, hash, LockMode::kExclusive);
+    if (hold == nullptr && request.mode == LockMode::kIntent) {
+        hold = HoldSet::Find(request.key, hash, LockMode::kIntent);
+    }
+    return hold;
+}
+
+void RefuseUpgrade(const LockRequest &request) {
+    if (request.mode == LockMode::kExclusive &&
+        HoldSet::Find(request.key, shared::HashKey(request.key), LockMode::kIntent) != nullptr) {
+        throw pg::SqlError(
+            ERRCODE_ACTIVE_SQL_TRANSACTION,
+            "lock \"" + request.key + "\" must be taken before the product's variants are changed",
+            "This transaction has changed or locked one of them already, as others may have.",
+            "Call acquire_product_lock() first, or in a transaction of its own.");
+    }
+}
+
+// The order of locking: products before variants, then by key.
+bool Before(const LockRequest *a, const LockRequest *b) {
+    return a->mode != b->mode ? a->mode == LockMode::kIntent : a->key < b->key;
 }
 
 }  // namespace
@@ -161,13 +191,15 @@ std::vector<Grant> AcquireLocks(const std::vector<LockRequest> &requests, WaitBu
     VerifyHolds(false);
     std::vector<const LockRequest *> sorted;
     for (const LockRequest &request : requests) {
-        if (HoldSet::Find(request.key, shared::HashKey(request.key)) == nullptr) {
+        if (FindHold(request) == nullptr) {
+            RefuseUpgrade(request);
             sorted.push_back(&request);
         }
     }
-    auto less = [](const LockRequest *a, const LockRequest *b) { return a->key < b->key; };
-    auto same = [](const LockRequest *a, const LockRequest *b) { return a->key == b->key; };
-    std::sort(sorted.begin(), sorted.end(), less);
+    auto same = [](const LockRequest *a, const LockRequest *b) {
+        return a->mode == b->mode && a->key == b->key;
+    };
+    std::sort(sorted.begin(), sorted.end(), Before);
     sorted.erase(std::unique(sorted.begin(), sorted.end(), same), sorted.end());
 
     if (!sorted.empty()) {
@@ -178,11 +210,17 @@ std::vector<Grant> AcquireLocks(const std::vector<LockRequest> &requests, WaitBu
         for (const LockRequest *request : sorted) {
             Hold *hold = AddHold(*request);
             IL_INJECT("joined");
-            if (TakeGate(hold->hash, hold->kind, hold->entry, budget) != GateResult::kGot) {
+            if (TakeGate(*hold, budget) != GateResult::kGot) {
                 ThrowTimedOut(hold);
             }
         }
         IL_INJECT("gate-got");
+        for (size_t i = first; i < HoldSet::size(); i++) {
+            Hold *hold = HoldSet::begin() + i;
+            if (hold->mode == LockMode::kIntent) {
+                hold->since_us = pg::BootUs();
+            }
+        }
         const double gate_ms = budget.WaitedMs();
         for (size_t done = 0; done < sorted.size();) {
             const size_t count = std::min<size_t>(sorted.size() - done, shared::kMaxKeysPerRequest);
@@ -199,7 +237,7 @@ std::vector<Grant> AcquireLocks(const std::vector<LockRequest> &requests, WaitBu
     std::vector<Grant> grants;
     grants.reserve(requests.size());
     for (const LockRequest &request : requests) {
-        grants.push_back(GrantOf(*HoldSet::Find(request.key, shared::HashKey(request.key))));
+        grants.push_back(GrantOf(*FindHold(request)));
     }
     return grants;
 }
@@ -207,22 +245,23 @@ std::vector<Grant> AcquireLocks(const std::vector<LockRequest> &requests, WaitBu
 std::optional<Grant> TryAcquireLock(const LockRequest &request) {
     CheckContext();
     VerifyHolds(false);
-    if (const Hold *held = HoldSet::Find(request.key, shared::HashKey(request.key))) {
+    if (const Hold *held = FindHold(request)) {
         return GrantOf(*held);
     }
+    RefuseUpgrade(request);
     CheckKeyLimit(1);
     HoldSet::Reserve(1);
     ConsiderEarlyRelease();
     Hold *hold = AddHold(request);
     WaitBudget budget = WaitBudget::NoWait();
-    if (TakeGate(hold->hash, hold->kind, hold->entry, budget) != GateResult::kGot) {
+    if (TakeGate(*hold, budget) != GateResult::kGot) {
         shared::Count(KindOf(hold), shared::Counter::kBusy);
         Forget(hold);
         return std::nullopt;
     }
     if (TakeLeases(HoldSet::size() - 1, 1, true, budget) == Leased::kBusy) {
         shared::Count(KindOf(hold), shared::Counter::kBusy);
-        DropGate(hold->hash);
+        DropGate(*hold);
         Forget(hold);
         return std::nullopt;
     }

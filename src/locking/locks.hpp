@@ -38,11 +38,19 @@ class WaitBudget final {
     int64 waited_us_ = 0;
 };
 
+// How a key is taken. A product's key is shared by the transactions that change its variants and
+// taken alone by who locks the product: the intention and exclusive modes of the literature.
+enum class LockMode : uint8 {
+    kExclusive = 0,  // nobody else has the key in any mode
+    kIntent,         // any number have it so; nobody has it exclusively
+};
+
 // One key to take. `key` is the exact Redis key (see lock_name.hpp, which builds and checks it).
 struct LockRequest {
     std::string key;
     LockKind kind = LockKind::kInventory;
     int64 ttl_ms = 0;  // 0: the setting for the kind
+    LockMode mode = LockMode::kExclusive;
 };
 
 // What a transaction got for one key.
@@ -51,9 +59,11 @@ struct Grant {
     bool redis = false;  // true: excluded through Redis too; false: database locks alone
 };
 
-// Takes all keys (duplicates are fine), in the order given, or raises: IL010 (limit of the call),
-// 55P03 (lock_timeout), 57014, 40P01, IL011, IL012, IL013, 53400, 25006. Keys the transaction
-// already has are verified, not locked again.
+// Takes all keys (duplicates are fine) or raises: IL010 (limit of the call), 55P03 (lock_timeout),
+// 57014, 40P01, IL011, IL012, IL013, 53400, 25006. Keys the transaction already has are verified,
+// not locked again, and an exclusive lock serves for an intent. Intents are taken before all
+// others. 25001 for an exclusive lock on a key that the transaction has an intent on: two that
+// wanted to go that way would wait for each other for ever.
 std::vector<Grant> AcquireLocks(const std::vector<LockRequest> &requests, WaitBudget &budget);
 
 // The same for one key, without waiting: nullopt when somebody else has it.

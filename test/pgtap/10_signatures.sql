@@ -1,7 +1,7 @@
 -- The signatures that users rely on: names, arguments, defaults and results as documented.
 -- A change here is a change of the interface and belongs into CHANGELOG.md.
 BEGIN;
-SELECT plan(69 + 7);
+SELECT plan(72 + 7);
 
 CREATE TEMP TABLE documented (name text, arguments text, result text);
 INSERT INTO documented VALUES
@@ -66,6 +66,12 @@ INSERT INTO documented VALUES
     ('transfer_stock_locked', 'variant_id uuid, quantity bigint, from_location text, to_location text, reason text DEFAULT ''transfer''::text, reference_type text DEFAULT NULL::text, reference_id text DEFAULT NULL::text, actor text DEFAULT NULL::text, note text DEFAULT NULL::text, request_key text DEFAULT NULL::text, wait_timeout interval DEFAULT NULL::interval, binding text DEFAULT ''default''::text',
      'TABLE(movement_id text, variant_id text, location_id text, quantity_before bigint, delta bigint, quantity_after bigint, available bigint, stock_status text, version bigint, fence bigint, protection text, replayed boolean, waited_ms double precision)'),
     ('acquire_lock', 'name text, wait_timeout interval DEFAULT NULL::interval, ttl interval DEFAULT NULL::interval',
+     'bigint'),
+    ('acquire_product_lock', 'product_id bigint, wait_timeout interval DEFAULT NULL::interval, binding text DEFAULT ''default''::text',
+     'bigint'),
+    ('acquire_product_lock', 'product_id text, wait_timeout interval DEFAULT NULL::interval, binding text DEFAULT ''default''::text',
+     'bigint'),
+    ('acquire_product_lock', 'product_id uuid, wait_timeout interval DEFAULT NULL::interval, binding text DEFAULT ''default''::text',
      'bigint'),
     ('acquire_stock_lock', 'variant_id bigint, location_id text DEFAULT NULL::text, wait_timeout interval DEFAULT NULL::interval, binding text DEFAULT ''default''::text',
      'bigint'),

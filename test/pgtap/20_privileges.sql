@@ -19,7 +19,7 @@ SELECT set_has($$SELECT pg_temp.callable('il_nobody')$$,
              ('verify_stock'), ('stock_at'), ('rebuild_stock'), ('place_order_locked'), ('cancel_order_locked')$$, 'everybody may call stock and order functions');
 -- what takes names of the caller's choice, or changes how all others work
 SELECT set_hasnt($$SELECT pg_temp.callable('il_nobody')$$,
-    $$VALUES ('acquire_lock'), ('try_acquire_lock'), ('acquire_stock_lock'), ('assert_fence'), ('create_tables'),
+    $$VALUES ('acquire_lock'), ('try_acquire_lock'), ('acquire_stock_lock'), ('acquire_product_lock'), ('assert_fence'), ('create_tables'),
              ('bind'), ('unbind'), ('check_binding'),
              ('binding_changed'), ('force_release_lock'), ('stat_reset')$$, 'but not these');
 -- keys tell who buys what
