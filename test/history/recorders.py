@@ -16,6 +16,7 @@ import time
 
 import psycopg2
 import redis as redis_py
+from node_client import Node
 
 LOST, GAVE_UP = "IL011", ("IL010", "55P03", "40P01", "57014")
 
@@ -111,3 +112,21 @@ def foreign(recorder, port, store_port, names, turns, seed, ttl_s=30):
             recorder.end(hold, begin, "done", "external", read, read + 1)
         except redis_py.exceptions.LockError:
             recorder.lost(hold, begin)
+
+
+def node(recorder, url, store_port, names, turns, seed, ttl_s=30):
+    """node-redlock on the same keys. It is asked line by line, so its times are a little wide."""
+    chance, store, client = random.Random(seed), redis_py.Redis(port=store_port), Node(url)
+    for _ in range(turns):
+        key, begin = "lock:" + chance.choice(names), now()
+        if not client.acquire(key, ttl_s * 1000, wait_s=60):
+            raise TimeoutError(f"node-redlock did not get {key}")
+        hold = recorder.grant(key, begin, now())
+        read = value_of(store, key)
+        store.set("value:" + key, read + 1)
+        begin = now()
+        if client.release():
+            recorder.end(hold, begin, "done", "external", read, read + 1)
+        else:
+            recorder.lost(hold, begin)
+    client.close()

@@ -122,8 +122,9 @@ class Redis(Process):
 class Postgres(Process):
     """One cluster. `settings` are lines of postgresql.conf; redis (a Redis or a URL) is preloaded for."""
 
-    def __init__(self, name="postgres", settings=None, redis=None, preload=True):
+    def __init__(self, name="postgres", settings=None, redis=None, preload=True, within=()):
         super().__init__(name)
+        self.within = within  # words of a command that runs the server, valgrind for example
         self.data = self.folder / "data"
         self.settings = {
             "listen_addresses": "127.0.0.1", "port": self.port,
@@ -144,7 +145,7 @@ class Postgres(Process):
                  "--locale=C.UTF-8", "-D", str(self.data)],
                 check=True, cwd=self.folder, stdout=subprocess.DEVNULL)
         self.write_settings()
-        self.spawn(["postgres", "-D", self.data])
+        self.spawn([*self.within, "postgres", "-D", self.data])
         poll(self.answers, f"{self.name} answers")
 
     def write_settings(self):

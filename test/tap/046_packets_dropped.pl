@@ -5,7 +5,6 @@
 use strict;
 use warnings FATAL => 'all';
 
-use POSIX ();
 use Test::More;
 
 BEGIN
@@ -25,12 +24,8 @@ use InventoryLock::Redis;
 use PostgreSQL::Test::Utils qw(system_or_bail);
 
 my ($here, $there) = qw(10.231.0.1 10.231.0.2);
-my $other = fork // die "fork: $!";
-if ($other == 0)
-{
-    exec qw(unshare --net sleep 600) or POSIX::_exit(127);
-}
-END { kill 'KILL', $other if $other }
+# It lives as long as the other end of its pipe, which is ours.
+my $other = open(my $pipe, '|-', qw(unshare --net cat)) // die "unshare: $!";
 my @within = ('nsenter', "--net=/proc/$other/ns/net");
 
 # Waits until the process is in a namespace of its own, and takes the other interface there.
