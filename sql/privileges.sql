@@ -39,6 +39,7 @@ RESET ROLE;
 -- columns are enough
 GRANT UPDATE (on_hand, version, fence, updated_at) ON shop.stock_level TO il_clerk;
 GRANT SELECT, INSERT ON shop.stock_movement TO il_clerk;
+GRANT INSERT (occurred_at, kind, variant_id, location_id, available_before, available) ON shop.outbox TO il_clerk;
 SET ROLE il_clerk;
 SELECT * FROM pg_temp.calls();
 RESET ROLE;

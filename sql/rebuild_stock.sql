@@ -90,6 +90,7 @@ SELECT pg_temp.try($$SELECT * FROM inventory_lock.rebuild_stock(1)$$);
 SELECT pg_temp.try($$SELECT * FROM inventory_lock.rebuild_stock(1, dry_run => false)$$);
 RESET ROLE;
 GRANT UPDATE (on_hand, version, fence, updated_at) ON shop.stock_level TO il_auditor;
+GRANT INSERT ON shop.outbox TO il_auditor;
 SET ROLE il_auditor;
 SELECT pg_temp.try($$SELECT * FROM inventory_lock.rebuild_stock(1, dry_run => false)$$);
 RESET ROLE;

@@ -29,6 +29,17 @@ IL_FUNCTION(inventory_lock_create_tables) {
     return static_cast<Datum>(0);
 }
 
+// create_outbox(binding)
+IL_FUNCTION(inventory_lock_create_outbox) {
+    const Arguments arguments(fcinfo);
+    RequireWritable("create_outbox()");
+    const std::string binding_name = arguments.Text(0, "binding");
+    commerce::Session session;
+    commerce::CreateOutbox(binding_name);
+    session.Finish();
+    return static_cast<Datum>(0);
+}
+
 // bind(name, stock_level, movement, orders, order_line, reservation, columns, lock_per_location,
 // variant_column, location_column, product_column, on_hand_column, held_column, version_column,
 // fence_column)
@@ -43,7 +54,7 @@ IL_FUNCTION(inventory_lock_bind) {
     commerce::BindRequest request;
     request.name = arguments.Text(0, "name");
     request.stock_level = DatumGetObjectId(arguments.Required(kFirstTable, "stock_level"));
-    for (size_t i = 0; i < commerce::kTableIds; i++) {
+    for (size_t i = 0; i < commerce::kTablesOfBind; i++) {
         const int number = kFirstTable + static_cast<int>(i);
         request.tables[i] = arguments.IsNull(number)
                                 ? InvalidOid

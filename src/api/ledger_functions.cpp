@@ -46,10 +46,13 @@ IL_FUNCTION(inventory_lock_rebuild_stock) {
     locking::WaitBudget budget = locking::WaitBudget::From(arguments.OptionalInterval(2));
     const std::string binding_name = arguments.Text(3, "binding");
     commerce::Session session;
-    const AclMode on_levels = dry_run ? ACL_SELECT : ACL_SELECT | ACL_UPDATE;
-    const auto binding = commerce::OpenBinding(
-        binding_name,
-        {{commerce::TableId::kStockLevel, on_levels}, {commerce::TableId::kMovement, ACL_SELECT}});
+    std::vector<commerce::Access> access = {{commerce::TableId::kStockLevel, ACL_SELECT},
+                                            {commerce::TableId::kMovement, ACL_SELECT}};
+    if (!dry_run) {
+        access[0].mode |= ACL_UPDATE;
+        access.push_back(commerce::kEventAccess);
+    }
+    const auto binding = commerce::OpenBinding(binding_name, access);
     const auto levels = commerce::RebuildStock(
         *binding, variant_id,
         dry_run ? commerce::RebuildMode::kReport : commerce::RebuildMode::kRepair, budget);

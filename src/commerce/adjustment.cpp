@@ -71,7 +71,8 @@ int64 DeltaToCounted(const Level &level, int64 counted) {
 
 std::shared_ptr<Binding> OpenForStock(const std::string &binding) {
     return OpenBinding(binding, {{TableId::kStockLevel, ACL_SELECT | ACL_UPDATE},
-                                 {TableId::kMovement, ACL_SELECT | ACL_INSERT}});
+                                 {TableId::kMovement, ACL_SELECT | ACL_INSERT},
+                                 kEventAccess});
 }
 
 std::optional<AdjustmentResult> FindEarlierAnswer(Binding &binding, const Adjustment &adjustment,

@@ -22,20 +22,6 @@ pg::SqlError NameIsBound(const std::string &name) {
                         "Call inventory_lock.unbind first.");
 }
 
-bool IsOwnedByCaller(Oid relation) {
-    return Ask(
-        "SELECT pg_catalog.pg_has_role(relowner, 'USAGE') AND $2 IS NOT NULL"
-        " FROM pg_catalog.pg_class WHERE oid OPERATOR(pg_catalog.=) $1",
-        relation);
-}
-
-void CheckOwner(Oid relation) {
-    if (!IsOwnedByCaller(relation)) {
-        throw pg::SqlError(ERRCODE_INSUFFICIENT_PRIVILEGE,
-                           "must be owner of table " + RelationName(relation));
-    }
-}
-
 // Every name in `columns` must be one of ours, every value a column's name or null.
 void CheckColumns(const Json &columns) {
     const auto refuse = [](const std::string &message, const std::string &hint = {}) {
@@ -183,7 +169,7 @@ void RaiseFirstError(const std::string &name, const std::vector<Finding> &findin
     }
 }
 
-void Write(const BindRequest &request, const std::array<Oid, kTableIds> &tables) {
+void Write(const BindRequest &request, const std::array<Oid, kTablesOfBind> &tables) {
     Params params;
     params.Text(request.name);
     for (const Oid table : tables) {
@@ -221,7 +207,7 @@ void Bind(const BindRequest &request) {
             CheckOwner(table);
         }
     }
-    std::array<Oid, kTableIds> tables = request.tables;
+    std::array<Oid, kTablesOfBind> tables = request.tables;
     Oid &movement = tables[static_cast<size_t>(TableId::kMovement)];
     if (!OidIsValid(movement)) {
         const auto variant = TypeOfRole(request, "variant_id");

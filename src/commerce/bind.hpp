@@ -15,8 +15,8 @@ namespace inventory_lock::commerce {
 struct BindRequest {
     std::string name;
     Oid stock_level = InvalidOid;
-    std::array<Oid, kTableIds> tables{};  // InvalidOid: none
-    Json columns;                         // {"<table>": {"<role>": "<column>" or null}}
+    std::array<Oid, kTablesOfBind> tables{};  // InvalidOid: none
+    Json columns;                             // {"<table>": {"<role>": "<column>" or null}}
     // Arguments of their own: role of stock_level and column.
     std::vector<std::pair<std::string, std::string>> stock_columns;
     bool lock_per_location = false;

@@ -215,7 +215,8 @@ std::shared_ptr<Binding> Binding::Load(const std::string &name) {
         "SELECT tableoid::pg_catalog.int8, stock_level::pg_catalog.oid::pg_catalog.int8,"
         " movement::pg_catalog.oid::pg_catalog.int8, orders::pg_catalog.oid::pg_catalog.int8,"
         " order_line::pg_catalog.oid::pg_catalog.int8,"
-        " reservation::pg_catalog.oid::pg_catalog.int8, lock_per_location"
+        " reservation::pg_catalog.oid::pg_catalog.int8, outbox::pg_catalog.oid::pg_catalog.int8,"
+        " outbox_consumer::pg_catalog.oid::pg_catalog.int8, lock_per_location"
         " FROM inventory_lock.binding WHERE name OPERATOR(pg_catalog.=) $1",
         {TEXTOID}, params);
     if (rows.empty()) {
@@ -316,6 +317,9 @@ void CheckPrivilege(const Binding &binding, TableId id, AclMode mode) {
 
 void CheckAccess(const Binding &binding, const std::vector<Access> &access) {
     for (const Access &item : access) {
+        if (item.if_bound && !binding.has(item.table)) {
+            continue;
+        }
         for (const AclMode mode : {ACL_SELECT, ACL_INSERT, ACL_UPDATE}) {
             if ((item.mode & mode) != 0) {
                 CheckPrivilege(binding, item.table, mode);
@@ -332,6 +336,9 @@ std::shared_ptr<Binding> OpenBinding(const std::string &name, const std::vector<
         std::shared_ptr<Binding> binding = Binding::Resolve(name);
         CheckAccess(*binding, access);
         for (const Access &item : access) {
+            if (item.if_bound && !binding->has(item.table)) {
+                continue;
+            }
             const Oid relation = binding->table(item.table).oid;
             const LOCKMODE mode = item.mode == ACL_SELECT ? AccessShareLock : RowExclusiveLock;
             pg::Call([=] { LockRelationOid(relation, mode); });

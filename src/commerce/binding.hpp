@@ -18,8 +18,18 @@
 
 namespace inventory_lock::commerce {
 
-enum class TableId : uint8 { kStockLevel, kMovement, kOrders, kOrderLine, kReservation };
-inline constexpr size_t kTableIds = 5;
+enum class TableId : uint8 {
+    kStockLevel,
+    kMovement,
+    kOrders,
+    kOrderLine,
+    kReservation,
+    kOutbox,
+    kOutboxConsumer,
+};
+inline constexpr size_t kTableIds = 7;
+// The tables that bind() is given; create_outbox makes the others and adds them.
+inline constexpr size_t kTablesOfBind = 5;
 
 // Every statement whose plan is kept. One list, because a plan belongs to one binding.
 enum class PlanId : uint8 {
@@ -49,6 +59,13 @@ enum class PlanId : uint8 {
     kWriteReservationEnd,
     kExtendReservation,
     kFindExpired,
+    kWriteEvents,
+    kFindUnnumberedEvents,
+    kNumberEvents,
+    kReadEvents,
+    kAddConsumer,
+    kFindConsumer,
+    kAcknowledgeEvents,
     kPlanIds,
 };
 
@@ -122,8 +139,12 @@ class Binding final {
 // What a call is going to do with a table.
 struct Access {
     TableId table;
-    AclMode mode;  // ACL_SELECT, ACL_INSERT, ACL_UPDATE, joined with |
+    AclMode mode;           // ACL_SELECT, ACL_INSERT, ACL_UPDATE, joined with |
+    bool if_bound = false;  // nothing to check where the binding has no such table
 };
+
+// What whoever changes levels needs for their events.
+inline constexpr Access kEventAccess = {TableId::kOutbox, ACL_INSERT, true};
 
 // Resolves a binding for a call: checks that the caller may do all this (42501) and that the
 // server accepts writes (25006), and locks the tables against changes of their definition until the

@@ -2,8 +2,11 @@
 
 #include "commerce/binding_catalogue.hpp"
 
+#include "commerce/sql_text.hpp"
+
 extern "C" {
 #include <catalog/namespace.h>
+#include <catalog/pg_type.h>
 #include <miscadmin.h>
 #include <utils/lsyscache.h>
 #include <utils/syscache.h>
@@ -31,6 +34,19 @@ Rows RunAsCatalogueOwner(const char *sql, const std::vector<Oid> &types, const P
     const Rows rows = RunOnce(sql, types, params);
     SetUserIdAndSecContext(caller, context);
     return rows;
+}
+
+void CheckOwner(Oid relation) {
+    Params params;
+    params.Value(ObjectIdGetDatum(relation));
+    const Rows rows = RunOnce(
+        "SELECT pg_catalog.pg_has_role(relowner, 'USAGE') FROM pg_catalog.pg_class"
+        " WHERE oid OPERATOR(pg_catalog.=) $1",
+        {OIDOID}, params);
+    if (rows.empty() || !rows.Bool(0, 0)) {
+        throw pg::SqlError(ERRCODE_INSUFFICIENT_PRIVILEGE,
+                           "must be owner of table " + RelationName(relation));
+    }
 }
 
 }  // namespace inventory_lock::commerce

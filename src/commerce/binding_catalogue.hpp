@@ -13,4 +13,7 @@ namespace inventory_lock::commerce {
 // constants of the caller; what users gave comes in the parameters.
 Rows RunAsCatalogueOwner(const char *sql, const std::vector<Oid> &types, const Params &params);
 
+// 42501 unless the table is the caller's.
+void CheckOwner(Oid relation);
+
 }  // namespace inventory_lock::commerce

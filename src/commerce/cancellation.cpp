@@ -2,6 +2,8 @@
 
 #include "commerce/cancellation.hpp"
 
+#include "commerce/outbox.hpp"
+
 extern "C" {
 #include <catalog/pg_type.h>
 }
@@ -92,6 +94,7 @@ void WriteCancellation(Binding &binding, const OrderChangeRequest &request,
     params.Text(answer->order.status).Text(KeyPrefixOf(request, answer->order));
     const Rows rows = binding.Plan(PlanId::kWriteCancellation, BuildWriteCancellation).Run(params);
     answer->written = ReadWritten(rows, answer->changes);
+    WriteEvents(binding, answer->changes);
 }
 
 // Did an earlier call with the same request_key cancel something? Then how much.
@@ -138,6 +141,7 @@ std::unique_ptr<Statement> BuildWriteFulfilment(const Binding &binding) {
 std::shared_ptr<Binding> OpenForCancelling(const std::string &binding) {
     return OpenBinding(binding, {{TableId::kStockLevel, ACL_SELECT | ACL_UPDATE},
                                  {TableId::kMovement, ACL_SELECT | ACL_INSERT},
+                                 kEventAccess,
                                  {TableId::kOrders, ACL_SELECT | ACL_UPDATE},
                                  {TableId::kOrderLine, ACL_SELECT | ACL_UPDATE}});
 }

@@ -3,7 +3,7 @@
 // A level changes by addition in the statement itself, although the row is locked and its value
 // known: a trigger of the user's that changed the row meanwhile is then added to, not undone.
 
-#include "commerce/movement.hpp"
+#include "commerce/outbox.hpp"
 
 extern "C" {
 #include <catalog/pg_type.h>
@@ -159,6 +159,7 @@ WrittenChange WriteChange(Binding &binding, const StockChange &change, const Occ
     written.movement_id = rows.Text(0, 0);
     written.on_hand = rows.Int8(0, 1);
     written.version = rows.OptionalInt8(0, 2);
+    WriteEvent(binding, change);
     return written;
 }
 
@@ -222,8 +223,10 @@ std::vector<WrittenChange> WriteChanges(Binding &binding, const std::vector<Stoc
                                         const Occasion &occasion) {
     Params params = ChangeParams(binding, changes, occasion);
     params.Text(occasion.reference_id).Text(occasion.request_key);
-    return ReadWritten(
+    std::vector<WrittenChange> written = ReadWritten(
         RunWrite(binding.Plan(PlanId::kWriteLevels, BuildWriteMany), params, occasion), changes);
+    WriteEvents(binding, changes);
+    return written;
 }
 
 std::vector<Oid> ChangeTypes(const Binding &binding) {

@@ -2,6 +2,8 @@
 
 #include "commerce/order_record.hpp"
 
+#include "commerce/outbox.hpp"
+
 extern "C" {
 #include <catalog/pg_type.h>
 #include <utils/lsyscache.h>
@@ -187,6 +189,7 @@ OrderAnswer WriteOrder(Binding &binding, const OrderRequest &request, const Id &
     if (rows.Int8(0, 2) != static_cast<int64>(record.changes.size())) {
         throw NotWritten(record.changes.front().variant.text);
     }
+    WriteEvents(binding, record.changes);
     OrderAnswer answer = FromResponse(rows.Text(0, 0), ReadJson(MakeJsonb(record.response)));
     bool is_null;
     const Datum created_at = rows.Value(0, 1, &is_null);

@@ -290,6 +290,7 @@ locking::Grant LockOrder(const OrderRequest &request, const Id &user, const Orde
 std::shared_ptr<Binding> OpenForOrders(const OrderOptions &options) {
     std::vector<Access> access = {{TableId::kStockLevel, ACL_SELECT | ACL_UPDATE},
                                   {TableId::kMovement, ACL_SELECT | ACL_INSERT},
+                                  kEventAccess,
                                   {TableId::kOrders, ACL_SELECT | ACL_INSERT | ACL_UPDATE},
                                   {TableId::kOrderLine, ACL_SELECT | ACL_INSERT}};
     if (options.reservation_id) {

@@ -2,6 +2,8 @@
 
 #include "commerce/reservations.hpp"
 
+#include "commerce/outbox.hpp"
+
 extern "C" {
 #include <catalog/pg_type.h>
 #include <utils/acl.h>
@@ -296,6 +298,7 @@ ReservationAnswer End(Binding &binding, LockedHold *locked, const char *state,
     if (rows.Int8(0, 0) != static_cast<int64>(changes.size())) {
         throw NotWritten(changes.front().variant.text);
     }
+    WriteEvents(binding, changes);
     return answer;
 }
 
@@ -304,6 +307,7 @@ ReservationAnswer End(Binding &binding, LockedHold *locked, const char *state,
 std::shared_ptr<Binding> OpenForReservations(const std::string &binding) {
     return OpenBinding(binding, {{TableId::kStockLevel, ACL_SELECT | ACL_UPDATE},
                                  {TableId::kMovement, ACL_SELECT | ACL_INSERT},
+                                 kEventAccess,
                                  {TableId::kReservation, ACL_SELECT | ACL_INSERT | ACL_UPDATE}});
 }
 
@@ -359,6 +363,7 @@ ReservationAnswer Reserve(Binding &binding, const ReservationRequest &request,
     if (rows.Int8(0, 1) != static_cast<int64>(allocation.changes.size())) {
         throw NotWritten(allocation.changes.front().variant.text);
     }
+    WriteEvents(binding, allocation.changes);
     answer.hold = ReadHold(binding, rows.Text(0, 0));
     return answer;
 }
@@ -487,6 +492,7 @@ bool FreeExpiredHolds(Binding &binding, StockLocks &locks, const std::vector<Sto
             .Int8Array(std::vector<int64>(line_numbers.size(), 0));
         binding.Plan(PlanId::kWriteReservationEnd, BuildWriteEnd).Run(params);
     }
+    WriteEvents(binding, freed);
     return !freed.empty();
 }
 

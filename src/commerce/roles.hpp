@@ -82,6 +82,23 @@ inline constexpr Role kReservationRoles[] = {
     {"created_at", 0},
 };
 
+inline constexpr Role kOutboxRoles[] = {
+    {"event_id", kRequired},
+    {"position", kRequired | kWritten},
+    {"occurred_at", kRequired | kInserted},
+    {"kind", kRequired | kInserted},
+    {"variant_id", kRequired | kInserted},
+    {"location_id", kRequired | kInserted},
+    {"available_before", kRequired | kInserted},
+    {"available", kRequired | kInserted},
+};
+
+inline constexpr Role kOutboxConsumerRoles[] = {
+    {"consumer", kRequired | kInserted},
+    {"position", kRequired | kWritten},
+    {"acknowledged_at", kWritten},
+};
+
 // By TableId.
 inline constexpr RoleList kRoles[kTableIds] = {
     {"stock_level", kStockLevelRoles, std::size(kStockLevelRoles)},
@@ -89,6 +106,8 @@ inline constexpr RoleList kRoles[kTableIds] = {
     {"orders", kOrdersRoles, std::size(kOrdersRoles)},
     {"order_line", kOrderLineRoles, std::size(kOrderLineRoles)},
     {"reservation", kReservationRoles, std::size(kReservationRoles)},
+    {"outbox", kOutboxRoles, std::size(kOutboxRoles)},
+    {"outbox_consumer", kOutboxConsumerRoles, std::size(kOutboxConsumerRoles)},
 };
 
 inline const RoleList &RolesOf(TableId id) {

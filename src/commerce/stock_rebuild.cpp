@@ -2,7 +2,7 @@
 
 #include "commerce/stock_rebuild.hpp"
 
-#include "commerce/movement.hpp"
+#include "commerce/outbox.hpp"
 
 extern "C" {
 #include <catalog/pg_type.h>
@@ -32,8 +32,7 @@ int64 DeltaToLedger(const Binding &binding, const StockNeed &need, const Level &
     return delta;
 }
 
-void AddToLevel(const Binding &binding, const StockNeed &need, const Level &level, int64 delta,
-                const locking::Grant &grant) {
+void AddToLevel(const Binding &binding, const StockChange &change) {
     const Column *const location = binding.find(TableId::kStockLevel, "location_id");
     const std::string sql = "UPDATE " + binding.table(TableId::kStockLevel).name + " s SET " +
                             SetList(binding, TableId::kStockLevel,
@@ -46,16 +45,16 @@ void AddToLevel(const Binding &binding, const StockNeed &need, const Level &leve
                                                             : "$2{=}'main'::pg_catalog.text") +
                             " RETURNING 1";
     Params params;
-    params.Value(need.variant.value)
-        .Value(location != nullptr ? ParseId(*location, level.location, "location_id").value
-                                   : TextDatum(level.location))
-        .Int8(delta)
-        .Int8(static_cast<int64>(grant.fence));
+    params.Value(change.variant.value)
+        .Value(location != nullptr ? ParseId(*location, change.level.location, "location_id").value
+                                   : TextDatum(change.level.location))
+        .Int8(change.delta)
+        .Int8(static_cast<int64>(change.grant.fence));
     const std::vector<Oid> types = {binding.column(TableId::kStockLevel, "variant_id").type,
                                     location != nullptr ? location->type : TEXTOID, INT8OID,
                                     INT8OID};
     if (RunOnce(sql, types, params).size() != 1) {
-        throw NotWritten(need.variant.text);
+        throw NotWritten(change.variant.text);
     }
 }
 
@@ -80,7 +79,13 @@ std::vector<RebuiltLevel> RebuildStock(Binding &binding, const std::string &vari
         for (const Level &level : levels) {
             if (level.location == row.location_id) {
                 const int64 delta = DeltaToLedger(binding, need, level, row.ledger);
-                AddToLevel(binding, need, level, delta, locks->FenceFor(need.variant.text, level));
+                StockChange change;
+                change.variant = need.variant;
+                change.level = level;
+                change.delta = delta;
+                change.grant = locks->FenceFor(need.variant.text, level);
+                AddToLevel(binding, change);
+                WriteEvent(binding, change);
                 result.back().rebuilt = true;
             }
         }

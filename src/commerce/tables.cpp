@@ -123,7 +123,29 @@ CREATE TABLE @.reservation (
 ) WITH (fillfactor = 90);
 CREATE INDEX reservation_held ON @.reservation (variant_id, location_id) WHERE state = 'held')"};
 
-constexpr TableText kTables[] = {kStockLevel, kMovement, kOrders, kOrderLine, kReservation};
+constexpr TableText kOutbox = {"outbox", R"(
+CREATE TABLE @.outbox (
+    event_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    position bigint UNIQUE,
+    occurred_at timestamptz NOT NULL,
+    kind text NOT NULL CHECK (kind IN ('low_stock', 'out_of_stock', 'back_in_stock')),
+    variant_id text COLLATE "C" NOT NULL,
+    location_id text COLLATE "C" NOT NULL,
+    available_before bigint NOT NULL,
+    available bigint NOT NULL
+);
+CREATE INDEX ON @.outbox (event_id) WHERE position IS NULL)"};
+
+constexpr TableText kOutboxConsumer = {"outbox_consumer", R"(
+CREATE TABLE @.outbox_consumer (
+    consumer text COLLATE "C" PRIMARY KEY CHECK (consumer <> ''),
+    position bigint NOT NULL DEFAULT 0 CHECK (position >= 0),
+    acknowledged_at timestamptz
+) WITH (fillfactor = 50))"};
+
+// By TableId.
+constexpr TableText kTables[] = {kStockLevel,  kMovement, kOrders,        kOrderLine,
+                                 kReservation, kOutbox,   kOutboxConsumer};
 
 std::string ForSchema(std::string_view text, const std::string &schema) {
     std::string result;
@@ -177,13 +199,14 @@ void WriteBinding(const std::vector<Oid> &relations) {
     }
     RunAsCatalogueOwner(
         "INSERT INTO inventory_lock.binding"
-        " (name, stock_level, movement, orders, order_line, reservation)"
-        " VALUES ('default', $1, $2, $3, $4, $5) ON CONFLICT (name) DO UPDATE"
+        " (name, stock_level, movement, orders, order_line, reservation, outbox, outbox_consumer)"
+        " VALUES ('default', $1, $2, $3, $4, $5, $6, $7) ON CONFLICT (name) DO UPDATE"
         " SET stock_level = EXCLUDED.stock_level, movement = EXCLUDED.movement,"
         " orders = EXCLUDED.orders, order_line = EXCLUDED.order_line,"
-        " reservation = EXCLUDED.reservation, columns = '{}', order_writer = NULL,"
+        " reservation = EXCLUDED.reservation, outbox = EXCLUDED.outbox,"
+        " outbox_consumer = EXCLUDED.outbox_consumer, columns = '{}', order_writer = NULL,"
         " lock_per_location = false",
-        {REGCLASSOID, REGCLASSOID, REGCLASSOID, REGCLASSOID, REGCLASSOID}, params);
+        std::vector<Oid>(kTableIds, REGCLASSOID), params);
 }
 
 void TellNotice(const std::string &message, const std::string &hint) {
@@ -197,7 +220,7 @@ void TellGrants(const std::string &schema) {
                "GRANT USAGE ON SCHEMA " + schema + " TO <role>; GRANT SELECT, INSERT, UPDATE ON " +
                    schema + ".stock_level, " + schema + ".orders, " + schema + ".order_line, " +
                    schema + ".reservation TO <role>; GRANT SELECT, INSERT ON " + schema +
-                   ".stock_movement TO <role>;");
+                   ".stock_movement TO <role>; GRANT INSERT ON " + schema + ".outbox TO <role>;");
 }
 
 }  // namespace
@@ -238,6 +261,60 @@ Oid CreateMovementTable(Oid stock_level, const std::string &variant_type,
     TellNotice("table " + schema_name + "." + QuoteName(name) + " has been created for movements",
                "Grant SELECT and INSERT on it to the application's role.");
     return FindRelation(schema, plain);
+}
+
+void CreateOutbox(const std::string &name) {
+    // Not through Binding::Resolve: an outbox that was dropped must not stand in the way of a new
+    // one.
+    Params who;
+    who.Text(name);
+    const Rows found = RunOnce(
+        "SELECT s.oid::pg_catalog.int8, o.oid IS NOT NULL FROM inventory_lock.binding b"
+        " JOIN pg_catalog.pg_class s ON s.oid OPERATOR(pg_catalog.=) b.stock_level::pg_catalog.oid"
+        " LEFT JOIN pg_catalog.pg_class o ON o.oid OPERATOR(pg_catalog.=) b.outbox::pg_catalog.oid"
+        " WHERE b.name OPERATOR(pg_catalog.=) $1",
+        {TEXTOID}, who);
+    if (found.empty() || found.Bool(0, 1)) {
+        Binding::Resolve(name);  // IL050, IL051
+        TellNotice("binding \"" + name + "\" has an outbox already", "Nothing has been changed.");
+        return;
+    }
+    const auto stock_level = static_cast<Oid>(found.Int8(0, 0));
+    CheckOwner(stock_level);
+    const Oid schema = pg::Call([=] { return get_rel_namespace(stock_level); });
+    const std::string schema_name =
+        QuoteName(pg::Call([schema] { return get_namespace_name(schema); }));
+    const std::string stock_name = pg::Call([=] { return get_rel_name(stock_level); });
+    std::vector<Oid> relations;
+    std::string created;
+    const int nest_level = SetSearchPath();
+    for (const TableText &table : {kOutbox, kOutboxConsumer}) {
+        const std::string plain = stock_name + "_" + table.name;
+        if (plain.size() >= NAMEDATALEN) {
+            throw pg::SqlError(ERRCODE_NAME_TOO_LONG,
+                               "table name \"" + stock_name + "\" is too long to be extended");
+        }
+        const std::string full = schema_name + "." + QuoteName(plain);
+        if (!OidIsValid(FindRelation(schema, plain.c_str()))) {
+            std::string ddl = table.ddl;
+            Replace(&ddl, std::string("@.") + table.name, full);
+            RunCommand(ddl);
+            created += (created.empty() ? "" : ", ") + full;
+        }
+        relations.push_back(FindRelation(schema, plain.c_str()));
+        CheckOwner(relations.back());
+    }
+    pg::Call([nest_level] { AtEOXact_GUC(true, nest_level); });
+    Params params;
+    params.Text(name).Value(ObjectIdGetDatum(relations[0])).Value(ObjectIdGetDatum(relations[1]));
+    RunAsCatalogueOwner(
+        "UPDATE inventory_lock.binding SET outbox = $2, outbox_consumer = $3"
+        " WHERE name OPERATOR(pg_catalog.=) $1",
+        {TEXTOID, REGCLASSOID, REGCLASSOID}, params);
+    Binding::Resolve(name);
+    TellNotice("events of binding \"" + name + "\" are written from now on",
+               created.empty() ? "Both tables existed already."
+                               : "Tables that have been created: " + created + ".");
 }
 
 void CreateTables(const std::string &schema) {

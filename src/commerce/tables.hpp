@@ -16,6 +16,11 @@ namespace inventory_lock::commerce {
 // is about another schema.
 void CreateTables(const std::string &schema);
 
+// Makes `<table>_outbox` and `<table>_outbox_consumer` beside the stock table of a binding that has
+// no outbox, and adds them to it. Throws IL050, IL051, 42501 unless the caller owns the stock
+// table.
+void CreateOutbox(const std::string &name);
+
 // The movement table beside a stock table that has none, `<table>_movement`; made when it is not
 // there yet. The types are SQL texts.
 Oid CreateMovementTable(Oid stock_level, const std::string &variant_type,

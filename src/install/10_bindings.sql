@@ -11,6 +11,8 @@ CREATE TABLE inventory_lock.binding (
     orders regclass,
     order_line regclass,
     reservation regclass,
+    outbox regclass,
+    outbox_consumer regclass,
     order_writer text,
     lock_per_location boolean NOT NULL DEFAULT false,
     columns jsonb NOT NULL DEFAULT '{}' CHECK (pg_catalog.jsonb_typeof(columns) = 'object')
@@ -45,6 +47,12 @@ REVOKE ALL ON FUNCTION inventory_lock.bind(text, regclass, regclass, regclass, r
     text, text, text, text, text, text, text) FROM PUBLIC;
 COMMENT ON FUNCTION inventory_lock.bind(text, regclass, regclass, regclass, regclass, regclass, jsonb, boolean,
     text, text, text, text, text, text, text) IS 'puts tables that exist already to use, under a name';
+
+CREATE FUNCTION inventory_lock.create_outbox(binding text DEFAULT 'default') RETURNS void
+    LANGUAGE c AS 'MODULE_PATHNAME', 'inventory_lock_create_outbox';
+REVOKE ALL ON FUNCTION inventory_lock.create_outbox(text) FROM PUBLIC;
+COMMENT ON FUNCTION inventory_lock.create_outbox(text) IS
+    'creates tables for events beside the stock table of a binding; from then on events are written';
 
 CREATE FUNCTION inventory_lock.unbind(name text) RETURNS boolean
     LANGUAGE c AS 'MODULE_PATHNAME', 'inventory_lock_unbind';

@@ -18,6 +18,7 @@ int max_keys_per_transaction = 1000;
 int max_leases = 8192;
 int max_tenure_ms = 1000;
 int max_waiters = 0;
+bool notify = false;
 int on_redis_failure = kFallback;
 int order_ttl_ms = 60000;
 int redis_command_timeout_ms = 500;
@@ -135,6 +136,10 @@ void Define(UrlChecker checker, bool preloaded) {
     DefineInt("inventory_lock.max_waiters", "Most transactions that may wait for one key.",
               "Further ones are refused at once. 0 means no limit.", &max_waiters, 0, 0, INT_MAX,
               PGC_SUSET, 0);
+    DefineCustomBoolVariable("inventory_lock.notify",
+                             "Sends NOTIFY inventory_lock when an event of stock is written.",
+                             "NOTIFY takes a lock at commit for which all databases queue.",
+                             &notify, false, PGC_USERSET, 0, nullptr, nullptr, nullptr);
     DefineEnum("inventory_lock.on_redis_failure", "What a call does when Redis does not answer.",
                "\"fallback\" goes on with database locks alone and warns; \"error\" refuses.",
                &on_redis_failure, kFallback, kOnRedisFailureOptions, PGC_SUSET);

@@ -28,6 +28,7 @@ extern int max_keys_per_transaction;
 extern int max_leases;
 extern int max_tenure_ms;
 extern int max_waiters;  // 0: no limit
+extern bool notify;
 extern int on_redis_failure;
 extern int order_ttl_ms;
 extern int redis_command_timeout_ms;

@@ -69,4 +69,5 @@ $$;
 CREATE FUNCTION clear_shop() RETURNS void LANGUAGE sql SET session_replication_role = replica AS $$
     DELETE FROM shop.order_line; DELETE FROM shop.orders;
     DELETE FROM shop.stock_movement; DELETE FROM shop.stock_level;
+    TRUNCATE shop.outbox RESTART IDENTITY; DELETE FROM shop.outbox_consumer;
 $$;

@@ -1,7 +1,7 @@
 -- The signatures that users rely on: names, arguments, defaults and results as documented.
 -- A change here is a change of the interface and belongs into CHANGELOG.md.
 BEGIN;
-SELECT plan(72 + 7);
+SELECT plan(75 + 7);
 
 CREATE TEMP TABLE documented (name text, arguments text, result text);
 INSERT INTO documented VALUES
@@ -133,6 +133,12 @@ INSERT INTO documented VALUES
      'void'),
     ('status', '',
      'jsonb'),
+    ('create_outbox', 'binding text DEFAULT ''default''::text',
+     'void'),
+    ('outbox_ack', 'consumer text, "position" bigint, binding text DEFAULT ''default''::text',
+     'bigint'),
+    ('outbox_fetch', 'consumer text, max_events bigint DEFAULT 100, binding text DEFAULT ''default''::text',
+     'TABLE("position" bigint, event_id bigint, occurred_at timestamp with time zone, kind text, variant_id text, location_id text, available_before bigint, available bigint)'),
     ('stock', 'variant_id bigint, location_id text DEFAULT NULL::text, binding text DEFAULT ''default''::text',
      'TABLE(variant_id text, location_id text, on_hand bigint, held bigint, safety_stock bigint, available bigint, stock_status text, version bigint, fence bigint)'),
     ('stock', 'variant_id text, location_id text DEFAULT NULL::text, binding text DEFAULT ''default''::text',

@@ -19,6 +19,7 @@ SELECT results_eq(
         ('max_leases', '8192', NULL::text, 'postmaster'),
         ('max_tenure', '1000', 'ms', 'sighup'),
         ('max_waiters', '0', NULL::text, 'superuser'),
+        ('notify', 'off', NULL::text, 'user'),
         ('on_redis_failure', 'fallback', NULL::text, 'superuser'),
         ('order_ttl', '60000', 'ms', 'superuser'),
         ('redis_command_timeout', '500', 'ms', 'sighup'),
