@@ -33,9 +33,19 @@ SELECT variant_id, location_id, kind, delta, on_hand_after, request_key FROM own
 SELECT pg_typeof(variant_id) FROM own.products_movement LIMIT 1;
 SELECT * FROM inventory_lock.verify_stock(binding => 'small');
 SELECT pg_temp.try('DELETE FROM own.products_movement');
-SELECT pg_temp.try($$SELECT * FROM inventory_lock.place_order_locked('u', 'k', '[{"variant_id": 7, "quantity": 1}]', options => '{"binding": "small"}')$$);
 SELECT severity, table_name, message FROM inventory_lock.check_binding('small');
 SELECT pg_temp.try($$SELECT inventory_lock.bind('small', 'own.products')$$);
+
+-- nothing but movements is made beside it when that is asked for
+CREATE TABLE own.bare (variant_id integer PRIMARY KEY, on_hand integer NOT NULL CHECK (on_hand >= 0)) WITH (fillfactor = 70);
+INSERT INTO own.bare VALUES (7, 3);
+SET client_min_messages = notice;
+SELECT inventory_lock.bind('bare', 'own.bare', create_missing => false);
+SET client_min_messages = error;
+SELECT quantity_after FROM inventory_lock.decrement_stock_on_purchase(7, 1, binding => 'bare');
+SELECT pg_temp.try($$SELECT * FROM inventory_lock.place_order_locked('u', 'k', '[{"variant_id": 7, "quantity": 1}]', options => '{"binding": "bare"}')$$);
+SELECT pg_temp.try($$SELECT * FROM inventory_lock.reserve_stock_locked('u', '[{"variant_id": 7, "quantity": 1}]', '1 min', binding => 'bare')$$);
+SELECT inventory_lock.unbind('bare');
 
 -- uuid ids, locations, other names, orders of one's own
 CREATE TABLE own.inventory (id uuid PRIMARY KEY DEFAULT gen_random_uuid(), variant uuid NOT NULL, warehouse integer NOT NULL,

@@ -192,6 +192,44 @@ void Write(const BindRequest &request, const std::array<Oid, kTablesOfBind> &tab
     }
 }
 
+// Which tables are to be made beside the stock table.
+std::vector<TableId> MissingTables(const BindRequest &request) {
+    const auto missing = [&request](TableId id) {
+        return !OidIsValid(request.tables[static_cast<size_t>(id)]);
+    };
+    std::vector<TableId> tables;
+    if (missing(TableId::kMovement)) {
+        tables.push_back(TableId::kMovement);
+    }
+    if (request.create_missing && missing(TableId::kReservation)) {
+        tables.push_back(TableId::kReservation);
+    }
+    if (request.create_missing && missing(TableId::kOrders) && missing(TableId::kOrderLine)) {
+        tables.push_back(TableId::kOrders);
+        tables.push_back(TableId::kOrderLine);
+    }
+    return tables;
+}
+
+void CreateMissing(const BindRequest &request, std::array<Oid, kTablesOfBind> *tables) {
+    const auto variant = TypeOfRole(request, "variant_id");
+    if (!variant && OidIsValid((*tables)[static_cast<size_t>(TableId::kMovement)])) {
+        return;  // reading the binding back will say so
+    }
+    if (!variant) {
+        throw pg::SqlError(pg::kBindingInvalid,
+                           "table " + RelationName(request.stock_level) + " has no column \"" +
+                               NameOfRole(request, "variant_id").value_or("") + "\"",
+                           "The column is bound as variant_id.");
+    }
+    const std::string location = TypeOfRole(request, "location_id").value_or("text");
+    for (const TableId id : MissingTables(request)) {
+        Oid &table = (*tables)[static_cast<size_t>(id)];
+        table = CreateSideTable(request.stock_level, id, *variant, location);
+        CheckOwner(table);
+    }
+}
+
 }  // namespace
 
 void Bind(const BindRequest &request) {
@@ -208,19 +246,7 @@ void Bind(const BindRequest &request) {
         }
     }
     std::array<Oid, kTablesOfBind> tables = request.tables;
-    Oid &movement = tables[static_cast<size_t>(TableId::kMovement)];
-    if (!OidIsValid(movement)) {
-        const auto variant = TypeOfRole(request, "variant_id");
-        if (!variant) {
-            throw pg::SqlError(pg::kBindingInvalid,
-                               "table " + RelationName(request.stock_level) + " has no column \"" +
-                                   NameOfRole(request, "variant_id").value_or("") + "\"",
-                               "The column is bound as variant_id.");
-        }
-        movement = CreateMovementTable(request.stock_level, *variant,
-                                       TypeOfRole(request, "location_id").value_or("text"));
-        CheckOwner(movement);
-    }
+    CreateMissing(request, &tables);
     Write(request, tables);
     const std::shared_ptr<Binding> binding = Binding::Resolve(request.name);
     const std::vector<Finding> findings = Inspect(*binding);

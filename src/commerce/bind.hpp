@@ -3,7 +3,7 @@
 // Runs in: backends. A binding is a row of inventory_lock.binding. It is written first and read
 // back, so that what every later call would complain of (IL051) is found at once; then the tables
 // are looked at for what later calls cannot see. Nothing in a bound table depends on the extension.
-// What one has no movement table for gets one beside the stock table, owned by the caller.
+// What a schema lacks is made beside the stock table, owned by the caller.
 
 #pragma once
 
@@ -20,6 +20,7 @@ struct BindRequest {
     // Arguments of their own: role of stock_level and column.
     std::vector<std::pair<std::string, std::string>> stock_columns;
     bool lock_per_location = false;
+    bool create_missing = true;  // tables beside the stock table; one for movements in any case
 };
 
 // Throws 42710 (the name is bound), 42501 (a table is not the caller's), 22023 (columns), IL051.

@@ -266,6 +266,16 @@ const Column &Binding::column(TableId id, std::string_view role) const {
     return *found;
 }
 
+bool Binding::counts_holds() const {
+    return has(TableId::kReservation) && find(TableId::kStockLevel, "held") == nullptr;
+}
+
+bool Binding::fences_in_ledger() const {
+    return find(TableId::kStockLevel, "fence") == nullptr &&
+           find(TableId::kMovement, "fence") != nullptr &&
+           find(TableId::kMovement, "movement_id") != nullptr;
+}
+
 Statement &Binding::Plan(PlanId id, Builder build) {
     std::unique_ptr<Statement> &plan = plans_[static_cast<size_t>(id)];
     if (plan == nullptr) {
@@ -316,6 +326,23 @@ void CheckPrivilege(const Binding &binding, TableId id, AclMode mode) {
 }
 
 void CheckAccess(const Binding &binding, const std::vector<Access> &access) {
+    const bool levels = std::any_of(access.begin(), access.end(), [](const Access &item) {
+        return item.table == TableId::kStockLevel;
+    });
+    if (levels && binding.counts_holds()) {
+        CheckPrivilege(binding, TableId::kReservation, ACL_SELECT);
+        if (RowSecurityApplies(binding.table(TableId::kReservation))) {
+            throw pg::SqlError(
+                ERRCODE_INSUFFICIENT_PRIVILEGE,
+                "row level security hides reservations from the caller: what is held is not known",
+                {},
+                "Bind a column of the stock table as held, or let the caller see all of " +
+                    binding.table(TableId::kReservation).name + ".");
+        }
+    }
+    if (levels && binding.fences_in_ledger()) {
+        CheckPrivilege(binding, TableId::kMovement, ACL_SELECT);
+    }
     for (const Access &item : access) {
         if (item.if_bound && !binding.has(item.table)) {
             continue;

@@ -59,6 +59,7 @@ enum class PlanId : uint8 {
     kWriteReservationEnd,
     kExtendReservation,
     kFindExpired,
+    kReadDerived,
     kWriteEvents,
     kFindUnnumberedEvents,
     kNumberEvents,
@@ -110,6 +111,11 @@ class Binding final {
     bool lock_per_location() const { return lock_per_location_; }
     // Do foreign keys of other tables point at the stock levels?
     bool referenced() const { return referenced_; }
+
+    // What the stock table has no column for: units on hold are counted in the reservations, the
+    // last fence is in the ledger.
+    bool counts_holds() const;
+    bool fences_in_ledger() const;
 
     // The kept plan, made with `build` when it is needed for the first time.
     Statement &Plan(PlanId id, Builder build);

@@ -2,8 +2,7 @@
 
 #include "commerce/fence.hpp"
 
-#include "commerce/binding.hpp"
-#include "commerce/sql_text.hpp"
+#include "commerce/stock_level.hpp"
 #include "locking/administration.hpp"
 #include "locking/lock_name.hpp"
 
@@ -41,9 +40,6 @@ bool RaiseInRows(const std::string &key, int64 fence) {
         OpenBinding(kDefaultBinding, {{TableId::kStockLevel, ACL_SELECT | ACL_UPDATE}});
     const Column &variant_column = binding->column(TableId::kStockLevel, "variant_id");
     const Column *location_column = binding->find(TableId::kStockLevel, "location_id");
-    if (binding->find(TableId::kStockLevel, "fence") == nullptr) {
-        return false;
-    }
     std::string variant = key.substr(kStockPrefix.size());
     std::string location;
     const size_t at = variant.rfind('@');
@@ -55,6 +51,18 @@ bool RaiseInRows(const std::string &key, int64 fence) {
         }
     }
     if (!CouldBeId(variant_column, variant)) {
+        return false;
+    }
+    if (binding->find(TableId::kStockLevel, "fence") == nullptr) {
+        const StockNeed need =
+            MakeNeed(*binding, variant,
+                     location.empty() ? std::nullopt : std::optional<std::string>(location));
+        const std::vector<Level> levels = PeekLevels(*binding, {need})[0];
+        for (const Level &level : levels) {
+            if (level.fence > static_cast<uint64>(fence)) {
+                Refuse(key, fence, static_cast<int64>(level.fence));
+            }
+        }
         return false;
     }
     Params params;

@@ -198,10 +198,10 @@ class Inspection final {
         if (AnyNullable(relation, {on_hand})) {
             Error(id, "column \"" + on_hand + "\" can be NULL", "Make it NOT NULL.");
         }
-        if (binding_.find(id, "fence") == nullptr) {
+        if (binding_.find(id, "fence") == nullptr && !binding_.fences_in_ledger()) {
             Warn(id,
-                 "no column for the fence: a writer whose lock has gone to somebody else is not"
-                 " recognized by the row",
+                 "no column for the fence here or in the movements: a writer whose lock has gone to"
+                 " somebody else is not recognized",
                  "Add a column, bigint NOT NULL DEFAULT 0, and bind it as fence.");
         }
         StockLevelHabits(id, relation, on_hand);

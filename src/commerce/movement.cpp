@@ -27,8 +27,11 @@ std::string SetLevel(const Binding &binding, const char *delta, const char *fenc
                     {"updated_at", "pg_catalog.clock_timestamp()"}});
 }
 
-// Holds need a column to be counted in.
+// Where the table has no column for them, the reservations themselves are what is held.
 std::string SetHeld(const Binding &binding) {
+    if (binding.counts_holds()) {
+        return {};
+    }
     return ", " + binding.Sql("{stock_level.held} = s.{stock_level.held}{+}c.held");
 }
 

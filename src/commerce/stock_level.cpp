@@ -2,6 +2,7 @@
 
 #include "commerce/stock_level.hpp"
 
+#include "commerce/derived_level.hpp"
 #include "commerce/product.hpp"
 #include "locking/lock_name.hpp"
 #include "pg/clock.hpp"
@@ -299,6 +300,7 @@ std::vector<std::vector<Level>> LockLevels(Binding &binding, const std::vector<S
         std::vector<std::vector<Level>> levels =
             ReadMany(LockRows(statement, ArraysOf(binding, needs), budget), needs.size());
         CoverProducts(binding, needs, levels, budget);
+        FillDerived(binding, needs, &levels);
         return levels;
     }
     Params params;
@@ -316,12 +318,15 @@ std::vector<std::vector<Level>> LockLevels(Binding &binding, const std::vector<S
         levels[0].push_back(ReadLevel(rows, i));
     }
     CoverProducts(binding, needs, levels, budget);
+    FillDerived(binding, needs, &levels);
     return levels;
 }
 
 std::vector<std::vector<Level>> PeekLevels(Binding &binding, const std::vector<StockNeed> &needs) {
     Statement &statement = binding.Plan(PlanId::kPeekLevels, BuildPeek);
-    return ReadMany(statement.Run(ArraysOf(binding, needs)), needs.size());
+    auto levels = ReadMany(statement.Run(ArraysOf(binding, needs)), needs.size());
+    FillDerived(binding, needs, &levels);
+    return levels;
 }
 
 Rows RunWaiting(Statement &statement, const Params &params, locking::WaitBudget &budget) {

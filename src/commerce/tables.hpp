@@ -6,9 +6,7 @@
 
 #pragma once
 
-#include <string>
-
-#include "pg/boundary.hpp"
+#include "commerce/binding.hpp"
 
 namespace inventory_lock::commerce {
 
@@ -21,9 +19,9 @@ void CreateTables(const std::string &schema);
 // table.
 void CreateOutbox(const std::string &name);
 
-// The movement table beside a stock table that has none, `<table>_movement`; made when it is not
+// What a shop's tables lack, beside its stock table: `<stock table>_<role>`, made when it is not
 // there yet. The types are SQL texts.
-Oid CreateMovementTable(Oid stock_level, const std::string &variant_type,
-                        const std::string &location_type);
+Oid CreateSideTable(Oid stock_level, TableId id, const std::string &variant_type,
+                    const std::string &location_type);
 
 }  // namespace inventory_lock::commerce

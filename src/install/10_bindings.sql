@@ -41,12 +41,13 @@ CREATE FUNCTION inventory_lock.bind(
         order_line regclass DEFAULT NULL, reservation regclass DEFAULT NULL, columns jsonb DEFAULT '{}',
         lock_per_location boolean DEFAULT false, variant_column text DEFAULT NULL,
         location_column text DEFAULT NULL, product_column text DEFAULT NULL, on_hand_column text DEFAULT NULL,
-        held_column text DEFAULT NULL, version_column text DEFAULT NULL, fence_column text DEFAULT NULL)
+        held_column text DEFAULT NULL, version_column text DEFAULT NULL, fence_column text DEFAULT NULL,
+        create_missing boolean DEFAULT true)
     RETURNS void LANGUAGE c AS 'MODULE_PATHNAME', 'inventory_lock_bind';
 REVOKE ALL ON FUNCTION inventory_lock.bind(text, regclass, regclass, regclass, regclass, regclass, jsonb, boolean,
-    text, text, text, text, text, text, text) FROM PUBLIC;
+    text, text, text, text, text, text, text, boolean) FROM PUBLIC;
 COMMENT ON FUNCTION inventory_lock.bind(text, regclass, regclass, regclass, regclass, regclass, jsonb, boolean,
-    text, text, text, text, text, text, text) IS 'puts tables that exist already to use, under a name';
+    text, text, text, text, text, text, text, boolean) IS 'puts tables that exist already to use, under a name';
 
 CREATE FUNCTION inventory_lock.create_outbox(binding text DEFAULT 'default') RETURNS void
     LANGUAGE c AS 'MODULE_PATHNAME', 'inventory_lock_create_outbox';
