@@ -87,7 +87,8 @@ int64 LeftOf(const OrderLine &line) {
     return line.Remaining() - line.chosen;
 }
 
-// The lowest location whose matching lines have as much left as the selector wants.
+// The lowest location whose matching lines have as much left as the selector wants; when none has,
+// the one that has most.
 std::optional<std::string> LocationWithEnough(const LineSelector &selector,
                                               const std::vector<OrderLine> &lines) {
     std::map<std::string, int64> left;
@@ -96,12 +97,14 @@ std::optional<std::string> LocationWithEnough(const LineSelector &selector,
             left[line.location_id] += LeftOf(line);
         }
     }
+    std::optional<std::string> fullest;
     for (const auto &[location, quantity] : left) {
         if (quantity >= selector.quantity.value_or(1)) {
             return location;
         }
+        fullest = !fullest || quantity > left[*fullest] ? location : fullest;
     }
-    return std::nullopt;
+    return fullest;
 }
 
 // Spreads one selector's quantity over the lines it matches.

@@ -70,6 +70,44 @@ std::optional<std::string> ReadOptionalString(const Json &object, const char *na
     return member->text;
 }
 
+std::vector<std::string> ReadLocations(const Json &options) {
+    constexpr const char *kPath = "options.locations";
+    std::vector<std::string> locations;
+    const Json *const list = options.Find("locations");
+    if (list == nullptr) {
+        return locations;
+    }
+    if (CheckArray(*list, kPath).items.empty()) {
+        throw pg::SqlError(ERRCODE_INVALID_PARAMETER_VALUE,
+                           std::string(kPath) + " must not be empty");
+    }
+    for (size_t i = 0; i < list->items.size(); i++) {
+        const Json &item = list->items[i];
+        const bool whole = item.kind == Json::Kind::kNumber && WholeNumber(item).has_value();
+        if (item.kind != Json::Kind::kString && !whole) {
+            WrongShape(ElementPath(kPath, i), "a string or a whole number", &item);
+        }
+        const std::string &location = whole ? item.normal : item.text;
+        if (std::find(locations.begin(), locations.end(), location) != locations.end()) {
+            throw pg::SqlError(
+                ERRCODE_INVALID_PARAMETER_VALUE,
+                ElementPath(kPath, i) + " is \"" + location + "\", as one before it");
+        }
+        locations.push_back(location);
+    }
+    return locations;
+}
+
+// What an order may choose about its locations, for its fingerprint; empty for the defaults.
+std::string CanonicalLocations(const OrderOptions &options) {
+    std::string canonical = options.split ? ",\"location\":\"split\"" : "";
+    for (const std::string &location : options.locations) {
+        canonical += (&location == &options.locations.front() ? ",\"locations\":[" : ",") +
+                     JsonString(location);
+    }
+    return canonical + (options.locations.empty() ? "" : "]");
+}
+
 RequestLine ReadLine(const Binding &binding, const Json &json, const std::string &path) {
     CheckObject(json, path);
     CheckMembers(json, {"variant_id", "quantity", "unit_price", "location_id"}, path);
@@ -165,13 +203,15 @@ void CheckIdempotencyKey(const std::string &key) {
 OrderOptions ReadOrderOptions(const Json &options) {
     CheckObject(options, "options");
     CheckMembers(options,
-                 {"on_conflict", "on_failure", "partial", "purchase_limit", "reservation_id",
-                  "wait_timeout", "binding"},
+                 {"on_conflict", "on_failure", "partial", "location", "locations", "purchase_limit",
+                  "reservation_id", "wait_timeout", "binding"},
                  "options");
     OrderOptions result;
     result.fail_on_conflict = ReadWord(options, "on_conflict", {"wait", "error"}) == "error";
     result.record_failure = ReadWord(options, "on_failure", {"raise", "record"}) == "record";
     result.partial_available = ReadWord(options, "partial", {"reject", "available"}) == "available";
+    result.split = ReadWord(options, "location", {"single", "split"}) == "split";
+    result.locations = ReadLocations(options);
     if (options.Find("purchase_limit") != nullptr) {
         result.purchase_limit = ReadQuantity(options, "purchase_limit", "options");
     }
@@ -233,8 +273,9 @@ OrderRequest ReadOrderRequest(const Binding &binding, const std::string &user_id
         request.reservation_id ? ",\"reservation\":" + JsonString(*request.reservation_id) : "";
     const std::string partial = options.partial_available ? ",\"partial\":\"available\"" : "";
     request.fingerprint =
-        kFingerprintVersion + Sha256("{\"lines\":" + CanonicalLines(request.lines) + ",\"data\":" +
-                                     request.data_canonical + reservation + partial + "}");
+        kFingerprintVersion + Sha256("{\"lines\":" + CanonicalLines(request.lines) +
+                                     ",\"data\":" + request.data_canonical + reservation + partial +
+                                     CanonicalLocations(options) + "}");
     return request;
 }
 

@@ -23,6 +23,8 @@ struct RequestLine {
 struct OrderOptions {
     bool fail_on_conflict = false;              // on_conflict: error instead of wait
     bool partial_available = false;             // partial: available instead of reject
+    bool split = false;                         // location: split instead of single
+    std::vector<std::string> locations;         // the only ones for lines that name none, in order
     bool record_failure = false;                // on_failure: record instead of raise
     std::optional<std::string> wait_timeout;    // an interval's text
     std::optional<std::string> reservation_id;  // a hold of the customer's own, used up

@@ -107,48 +107,50 @@ OrderAnswer Reject(Binding &binding, const OrderRequest &request, const Id &user
     return WriteOrder(binding, request, user, record);
 }
 
-// By line: where it is served from. Lines and demands are in the same order.
-std::vector<size_t> DemandOfLines(const std::vector<RequestLine> &lines,
-                                  const std::vector<Demand> &demands) {
-    std::vector<size_t> of_line;
+// What an order's lines get: the lines as they are written, each with its location beside it.
+struct ServedOrder {
+    OrderRequest request;
+    std::vector<std::string> locations;
+};
+
+// Lines and demands are in the same order; the lines of a demand share what it gets. A line that is
+// split becomes several, one that gets nothing is no longer there.
+ServedOrder ServedPart(const OrderRequest &request, const std::vector<Demand> &demands,
+                       const Allocation &allocation) {
+    ServedOrder served;
+    served.request = request;
+    served.request.lines.clear();
+    std::vector<std::vector<Part>> parts = allocation.parts;
     size_t demand = 0;
-    for (const RequestLine &line : lines) {
+    for (const RequestLine &line : request.lines) {
         while (demands[demand].need < line.need) {
             demand++;
         }
-        of_line.push_back(demand);
-    }
-    return of_line;
-}
-
-// The request with what its lines really get; lines that get nothing are no longer in it.
-OrderRequest ServedPart(const OrderRequest &request, const std::vector<Demand> &demands,
-                        const Allocation &allocation) {
-    OrderRequest served = request;
-    const std::vector<size_t> demand_of = DemandOfLines(request.lines, demands);
-    std::vector<int64> left = allocation.served;
-    served.lines.clear();
-    for (size_t i = 0; i < request.lines.size(); i++) {
-        RequestLine line = request.lines[i];
-        line.quantity = std::min(line.quantity, left[demand_of[i]]);
-        left[demand_of[i]] -= line.quantity;
-        if (line.quantity < request.lines[i].quantity) {
-            RequestLine rest = request.lines[i];
-            rest.quantity -= line.quantity;
-            served.unserved.push_back(rest);
+        RequestLine rest = line;
+        for (Part &part : parts[demand]) {
+            RequestLine piece = line;
+            piece.quantity = std::min(rest.quantity, part.quantity);
+            if (piece.quantity > 0) {
+                rest.quantity -= piece.quantity;
+                part.quantity -= piece.quantity;
+                served.request.lines.push_back(piece);
+                served.locations.push_back(part.location);
+            }
         }
-        if (line.quantity > 0) {
-            served.lines.push_back(line);
+        if (rest.quantity > 0) {
+            served.request.unserved.push_back(rest);
         }
     }
-    served.total = TotalOf(served.lines);
+    served.request.total = TotalOf(served.request.lines);
     return served;
 }
 
-OrderRecord Describe(const OrderRequest &request, const std::vector<Demand> &demands,
-                     const Allocation &allocation, const locking::Grant &order_grant) {
+OrderRecord Describe(const ServedOrder &served, const Allocation &allocation,
+                     const locking::Grant &order_grant) {
+    const OrderRequest &request = served.request;
     OrderRecord record;
     record.changes = allocation.changes;
+    record.locations = served.locations;
     std::map<std::pair<std::string, std::string>, const StockChange *> change_of;
     bool redis = order_grant.redis;
     for (const StockChange &change : record.changes) {
@@ -156,15 +158,12 @@ OrderRecord Describe(const OrderRequest &request, const std::vector<Demand> &dem
         change_of[{change.variant.text, change.level.location}] = &change;
     }
     record.response = Head("placed", request, order_grant, redis) + ", \"lines\": [";
-    const std::vector<size_t> demand_of = DemandOfLines(request.lines, demands);
     for (size_t i = 0; i < request.lines.size(); i++) {
         const RequestLine &line = request.lines[i];
-        record.locations.push_back(allocation.locations[demand_of[i]]);
-        const StockChange &change =
-            *change_of.at({line.need.variant.text, record.locations.back()});
+        const StockChange &change = *change_of.at({line.need.variant.text, record.locations[i]});
         record.response +=
             (i == 0 ? "" : ", ") + LineJson(line, i + 1) +
-            ", \"location_id\": " + JsonString(record.locations.back()) +
+            ", \"location_id\": " + JsonString(record.locations[i]) +
             ", \"on_hand_after\": " + std::to_string(change.level.on_hand + change.delta) +
             ", \"fence\": " + std::to_string(change.grant.fence) + ", \"protection\": \"" +
             ProtectionName(change.grant) + "\"}";
@@ -214,14 +213,15 @@ std::vector<StockNeed> NeedsOf(const std::vector<Shortage> &shortages) {
 }
 
 // Refuses (IL001) what was lately short and is so still, before any lock is taken.
-void RefuseIfSoldOut(Binding &binding, const std::vector<Demand> &demands) {
+void RefuseIfSoldOut(Binding &binding, const std::vector<Demand> &demands,
+                     const AllocationRules &rules) {
     const std::vector<StockNeed> needs = NeedsOf(demands);
     const auto levels = PeekIfSoldOut(binding, needs);
     if (!levels) {
         return;
     }
     const Allocation allocation =
-        Allocate(demands, LevelsOf(demands, needs, *levels), OwnHolds(), Shortfall::kServeNothing);
+        Allocate(demands, LevelsOf(demands, needs, *levels), OwnHolds(), rules);
     if (!allocation.missing.empty()) {
         return;  // not sold out: unknown, and for the call itself to say
     }
@@ -261,6 +261,14 @@ void UseHold(const std::vector<StockNeed> &needs, const std::vector<std::vector<
             change->held_delta = -held;
         }
     }
+}
+
+AllocationRules RulesOf(const OrderOptions &options) {
+    AllocationRules rules;
+    rules.shortfall = options.partial_available ? Shortfall::kServePart : Shortfall::kServeNothing;
+    rules.spread = options.split ? Spread::kSplit : Spread::kSingle;
+    rules.locations = options.locations;
+    return rules;
 }
 
 locking::Grant LockOrder(const OrderRequest &request, const Id &user, const OrderOptions &options,
@@ -306,8 +314,9 @@ OrderAnswer PlaceOrder(Binding &binding, const OrderRequest &request, const Orde
         return *answer;
     }
     const std::vector<Demand> demands = SumDemands(request.lines);
+    const AllocationRules rules = RulesOf(options);
     if (!options.record_failure && !options.partial_available && !request.reservation_id) {
-        RefuseIfSoldOut(binding, demands);
+        RefuseIfSoldOut(binding, demands, rules);
     }
     const locking::Grant order_grant = LockOrder(request, user, options, budget);
     if (auto answer = Replay(binding, request, user)) {
@@ -333,12 +342,10 @@ OrderAnswer PlaceOrder(Binding &binding, const OrderRequest &request, const Orde
         own = UnitsOf(*hold);
     }
     std::vector<std::vector<Level>> levels = LockLevels(binding, needs, budget);
-    const Shortfall shortfall =
-        options.partial_available ? Shortfall::kServePart : Shortfall::kServeNothing;
-    Allocation allocation = Allocate(demands, LevelsOf(demands, needs, levels), own, shortfall);
+    Allocation allocation = Allocate(demands, LevelsOf(demands, needs, levels), own, rules);
     if (allocation.short_of_stock && FreeExpiredHolds(binding, locks, needs, levels, hold)) {
         levels = LockLevels(binding, needs, budget);
-        allocation = Allocate(demands, LevelsOf(demands, needs, levels), own, shortfall);
+        allocation = Allocate(demands, LevelsOf(demands, needs, levels), own, rules);
     }
     if (const auto failure = FailureOf(allocation)) {
         RememberShort(NeedsOf(allocation.shortages));
@@ -354,10 +361,10 @@ OrderAnswer PlaceOrder(Binding &binding, const OrderRequest &request, const Orde
         AddToStock(binding, change.level, change.delta);
         change.grant = locks.FenceFor(change.variant.text, change.level);
     }
-    const OrderRequest served = ServedPart(request, demands, allocation);
-    OrderRecord record = Describe(served, demands, allocation, order_grant);
+    const ServedOrder served = ServedPart(request, demands, allocation);
+    OrderRecord record = Describe(served, allocation, order_grant);
     record.hold = hold;
-    return WriteOrder(binding, served, user, record);
+    return WriteOrder(binding, served.request, user, record);
 }
 
 }  // namespace inventory_lock::commerce

@@ -317,10 +317,10 @@ ReservationAnswer Reserve(Binding &binding, const ReservationRequest &request,
     const std::vector<StockNeed> needs = NeedsOf(demands);
     StockLocks locks = StockLocks::Acquire(binding, needs, budget);
     std::vector<std::vector<Level>> levels = LockLevels(binding, needs, budget);
-    Allocation allocation = Allocate(demands, levels, {}, Shortfall::kServeNothing);
+    Allocation allocation = Allocate(demands, levels, {}, AllocationRules());
     if (!allocation.shortages.empty() && FreeExpiredHolds(binding, locks, needs, levels)) {
         levels = LockLevels(binding, needs, budget);
-        allocation = Allocate(demands, levels, {}, Shortfall::kServeNothing);
+        allocation = Allocate(demands, levels, {}, AllocationRules());
     }
     if (const auto failure = FailureOf(allocation)) {
         throw *failure;
@@ -339,12 +339,12 @@ ReservationAnswer Reserve(Binding &binding, const ReservationRequest &request,
     std::vector<std::optional<Datum>> locations;
     std::vector<int64> quantities;
     for (size_t i = 0; i < demands.size(); i++) {
+        const std::string &location = allocation.parts[i][0].location;
         variants.emplace_back(
             ParseId(variant_column, demands[i].need.variant.text, "variant_id").value);
-        locations.emplace_back(
-            location_column != nullptr
-                ? ParseId(*location_column, allocation.locations[i], "location_id").value
-                : TextDatum(allocation.locations[i]));
+        locations.emplace_back(location_column != nullptr
+                                   ? ParseId(*location_column, location, "location_id").value
+                                   : TextDatum(location));
         quantities.push_back(demands[i].quantity);
     }
     Occasion occasion;
