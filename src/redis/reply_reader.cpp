@@ -58,7 +58,8 @@ ReplyOwner ReplyReader::Take(Trouble &trouble) {
 }
 
 // Called by hiredis, so it must not throw. Null makes the reader report that memory is out.
-void *ReplyReader::CreateArray(const redisReadTask *task, int elements) {
+template <typename Count>
+void *ReplyReader::CreateArray(const redisReadTask *task, Count elements) {
     auto *budget = static_cast<Budget *>(task->privdata);
     if (elements > 0) {
         if (static_cast<size_t>(elements) > budget->elements_left) {

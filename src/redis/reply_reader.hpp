@@ -40,14 +40,16 @@ class ReplyReader {
     // What the replaced array constructor needs, reached through the reader's privdata.
     struct Budget {
         redisReplyObjectFunctions functions = {};
-        void *(*create_array)(const redisReadTask *, int) = nullptr;
+        decltype(redisReplyObjectFunctions::createArray) create_array = nullptr;
         size_t elements_left = 0;
     };
     struct ReaderDeleter {
         void operator()(redisReader *reader) const noexcept { redisReaderFree(reader); }
     };
 
-    static void *CreateArray(const redisReadTask *task, int elements);
+    // hiredis counts elements by int before 1.0, by size_t since.
+    template <typename Count>
+    static void *CreateArray(const redisReadTask *task, Count elements);
     size_t max_elements() const { return max_reply_bytes_ / 3; }
 
     const size_t max_reply_bytes_;
