@@ -6,7 +6,8 @@
 #   $node->finish($redis);          # no orphaned key, no sign of a crash in the log
 #
 # create() starts the server, makes the extension and the shop tables and waits until a stock change
-# is protected by Redis. A test that crashes the server on purpose passes crashes => 1 to finish().
+# is protected by Redis. install_path => … makes it of another PostgreSQL. A test that crashes the
+# server on purpose passes crashes => 1 to finish().
 
 package InventoryLock::Cluster;
 
@@ -26,7 +27,7 @@ my $poll_interval_us = 10_000;
 sub create
 {
     my ($class, $name, %options) = @_;
-    my $self = $class->new($name);
+    my $self = $class->new($name, install_path => $options{install_path});
     $self->init;
     my %settings = (
         shared_preload_libraries => 'inventory_lock',
