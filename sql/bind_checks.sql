@@ -47,6 +47,22 @@ SELECT severity, table_name, message, hint FROM inventory_lock.check_binding('sh
 CREATE TEMP TABLE level (variant_id integer PRIMARY KEY, on_hand integer NOT NULL);
 SELECT pg_temp.try($$SELECT inventory_lock.bind('temporary', 'pg_temp.level', 'own.level_movement')$$) ~ 'IL051: .* a temporary table is seen by one session only' AS refused;
 
+-- rows that are marked as deleted, and an index over the others
+CREATE TABLE own.item (variant_id integer NOT NULL, place integer NOT NULL, on_hand integer NOT NULL, deleted_at timestamptz) WITH (fillfactor = 70);
+CREATE UNIQUE INDEX item_key ON own.item (variant_id, place) WHERE place > 0;
+SELECT pg_temp.try($$SELECT inventory_lock.bind('items', 'own.item', location_column => 'place')$$);
+DROP INDEX own.item_key;
+CREATE UNIQUE INDEX item_key ON own.item (variant_id, place) WHERE deleted_at IS NULL;
+SELECT pg_temp.try($$SELECT inventory_lock.bind('items', 'own.item', location_column => 'place', columns => '{"stock_level": {"deleted_at": null}}')$$);
+SELECT inventory_lock.bind('items', 'own.item', location_column => 'place');
+INSERT INTO own.item VALUES (1, 1, 50, now()), (1, 1, 5, NULL), (1, 2, 50, now());
+SELECT location_id, on_hand FROM inventory_lock.stock(1, binding => 'items');
+SELECT pg_temp.try($$SELECT * FROM inventory_lock.decrement_stock_on_purchase(1, 6, binding => 'items')$$);
+SELECT location_id, quantity_after FROM inventory_lock.decrement_stock_on_purchase(1, 5, binding => 'items');
+SELECT place, on_hand, deleted_at IS NOT NULL AS deleted FROM own.item ORDER BY place, on_hand;
+SELECT * FROM inventory_lock.verify_stock(binding => 'items');
+SELECT inventory_lock.unbind('items');
+
 -- the ledger of bound tables
 SELECT variant_id, quantity_after FROM inventory_lock.adjust_stock_locked(7, -3, binding => 'shop');
 SELECT clock_timestamp() AS then \gset

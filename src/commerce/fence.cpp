@@ -68,7 +68,7 @@ bool RaiseInRows(const std::string &key, int64 fence) {
     Params params;
     params.Value(ParseId(variant_column, variant, "key").value);
     std::vector<Oid> types = {variant_column.type};
-    std::string condition = "s.{stock_level.variant_id}{=}$1";
+    std::string condition = "s.{stock_level.variant_id}{=}$1{live}";
     if (!location.empty()) {
         params.Value(ParseId(*location_column, location, "key").value);
         types.push_back(location_column->type);

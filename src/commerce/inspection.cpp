@@ -30,7 +30,9 @@ bool IsQuantity(Oid type) {
 
 // Is a row found by these columns alone? `exactly`: an index over all of them and no others, as ON
 // CONFLICT needs it; else one over some of them is enough.
-bool IsUnique(Oid relation, const std::vector<std::string> &columns, bool exactly) {
+// `condition`: of a partial index that will do, too.
+bool IsUnique(Oid relation, const std::vector<std::string> &columns, bool exactly,
+              const std::string &condition) {
     const std::string sql =
         "SELECT pg_catalog.bool_or(i.names OPERATOR(pg_catalog.<@) $2" +
         std::string(exactly ? " AND i.names OPERATOR(pg_catalog.@>) $2" : "") +
@@ -40,7 +42,10 @@ bool IsUnique(Oid relation, const std::vector<std::string> &columns, bool exactl
         " JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) x.indrelid"
         " AND a.attnum OPERATOR(pg_catalog.=) k.attnum"
         " WHERE x.indrelid OPERATOR(pg_catalog.=) $1 AND x.indisunique AND x.indimmediate"
-        " AND x.indisvalid AND x.indpred IS NULL AND x.indexprs IS NULL"
+        " AND x.indisvalid AND x.indexprs IS NULL AND (x.indpred IS NULL"
+        " OR pg_catalog.pg_get_expr(x.indpred, x.indrelid) OPERATOR(pg_catalog.=) " +
+        QuoteLiteral(condition) +
+        ")"
         " AND k.n OPERATOR(pg_catalog.<=) x.indnkeyatts GROUP BY x.indexrelid) i";
     return Ask(sql.c_str(), relation, columns);
 }
@@ -176,7 +181,11 @@ class Inspection final {
             }
         }
         const Oid relation = binding_.table(id).oid;
-        if (!IsUnique(relation, columns, exactly)) {
+        const Column *const deleted_at =
+            id == TableId::kStockLevel ? binding_.find(id, "deleted_at") : nullptr;
+        const std::string condition =
+            deleted_at == nullptr ? "" : "(" + QuoteName(deleted_at->name) + " IS NULL)";
+        if (!IsUnique(relation, columns, exactly, condition)) {
             Error(id, "there is no unique index on (" + list + ")",
                   "CREATE UNIQUE INDEX ON " + binding_.table(id).name + " (" + list + ");");
         } else if (AnyNullable(relation, columns)) {

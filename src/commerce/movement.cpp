@@ -77,7 +77,7 @@ std::unique_ptr<Statement> BuildWriteOne(const Binding &binding) {
                       {"protection", "$5"}});
     const std::string sql =
         binding.Sql("WITH level AS (UPDATE {stock_level} s SET " + SetLevel(binding, "$3", "$4") +
-                    " WHERE s.{stock_level.variant_id}{=}$1 AND " +
+                    " WHERE s.{stock_level.variant_id}{=}$1{live} AND " +
                     (location != nullptr ? "s.{stock_level.location_id}{=}$2"
                                          : "$2{=}'main'::pg_catalog.text") +
                     " RETURNING " + kReturnedLevel + "), movement AS (" + insert + " FROM level l" +
@@ -192,7 +192,7 @@ std::string ChangeCtes(const Binding &binding, const ChangeTexts &texts) {
         (texts.held.empty() ? "" : ", held") + ", n)), level AS (UPDATE {stock_level} s SET " +
         SetLevel(binding, "c.delta", "c.fence") +
         (texts.held.empty() ? std::string() : SetHeld(binding)) +
-        " FROM change c WHERE s.{stock_level.variant_id}{=}c.variant_id" +
+        " FROM change c WHERE s.{stock_level.variant_id}{=}c.variant_id{live}" +
         (located ? " AND s.{stock_level.location_id}{=}c.location_id" : "") +
         " RETURNING c.n, c.variant_id, c.location_id, c.delta, c.fence, c.protection, " +
         kReturnedLevel + "), movement AS (" + insert + " FROM level l" + texts.from +

@@ -31,7 +31,7 @@ std::unique_ptr<Statement> BuildPeekProducts(const Binding &binding) {
         binding.Sql("SELECT u.n, p.product_id FROM ROWS FROM (pg_catalog.unnest($1))"
                     " WITH ORDINALITY AS u (variant_id, n) CROSS JOIN LATERAL ("
                     "SELECT s.{stock_level.product_id}::pg_catalog.text AS product_id"
-                    " FROM {stock_level} s WHERE s.{stock_level.variant_id}{=}u.variant_id"
+                    " FROM {stock_level} s WHERE s.{stock_level.variant_id}{=}u.variant_id{live}"
                     " AND s.{stock_level.product_id} IS NOT NULL) AS p"),
         std::vector<Oid>{VariantArray(binding)});
 }

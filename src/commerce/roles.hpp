@@ -38,6 +38,7 @@ inline constexpr Role kStockLevelRoles[] = {
     {"version", kWritten},
     {"fence", kWritten},
     {"updated_at", kWritten},
+    {"deleted_at", 0},
 };
 
 inline constexpr Role kMovementRoles[] = {

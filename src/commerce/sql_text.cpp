@@ -33,6 +33,10 @@ std::pair<TableId, std::string_view> SplitColumn(std::string_view text) {
 }
 
 std::string ExpandPlaceholder(const Binding &binding, std::string_view text) {
+    if (text == "live") {
+        const Column *const deleted_at = binding.find(TableId::kStockLevel, "deleted_at");
+        return deleted_at == nullptr ? "" : " AND s." + QuoteName(deleted_at->name) + " IS NULL";
+    }
     if (text.find_first_not_of("=<>+-*|") == std::string_view::npos) {
         return " OPERATOR(pg_catalog." + std::string(text) + ") ";
     }

@@ -6,6 +6,7 @@
 //   {stock_level.on_hand}         the column's name; IL051 when the table has no such role
 //   {s:stock_level.held|0}        s."held", or 0 when the table has no such role
 //   {type:stock_level.variant_id} the column's type
+//   {live}                        " AND s.deleted_at IS NULL" where stock levels have that role
 //   {=} {<>} {<} {<=} {>} {>=} {+} {-} {*} {||}   the operator, as OPERATOR(pg_catalog.=)
 //
 // Functions are written out as pg_catalog.name(…) in the text itself.

@@ -23,7 +23,7 @@ std::vector<PastLevel> StockAt(Binding &binding, const std::string &variant_id, 
         " GROUP BY 1),"
         " level AS (SELECT {s:stock_level.location_id|'main'}::pg_catalog.text AS location_id,"
         " (s.{stock_level.on_hand})::pg_catalog.int8 AS quantity FROM {stock_level} s"
-        " WHERE s.{stock_level.variant_id}{=}$1::{type:stock_level.variant_id})"
+        " WHERE s.{stock_level.variant_id}{=}$1::{type:stock_level.variant_id}{live})"
         " SELECT COALESCE(m.location_id, l.location_id), COALESCE(m.quantity, l.quantity)"
         " FROM level l FULL JOIN ledger m ON l.location_id{=}m.location_id"
         " WHERE $3 IS NULL OR COALESCE(m.location_id, l.location_id){=}$3"

@@ -55,7 +55,7 @@ std::string LocationCondition(const Binding &binding, const std::string &given) 
 std::string SelectLevels(const Binding &binding, const char *variant, const char *location,
                          const char *locking_clause) {
     return std::string("SELECT ") + kLevelColumns +
-           " FROM {stock_level} s WHERE s.{stock_level.variant_id}{=}" + variant + " AND " +
+           " FROM {stock_level} s WHERE s.{stock_level.variant_id}{=}" + variant + "{live} AND " +
            LocationCondition(binding, location) +
            " ORDER BY {s:stock_level.location_id|'main'}::pg_catalog.text COLLATE "
            "pg_catalog.\"C\"" +

@@ -40,7 +40,7 @@ void AddToLevel(const Binding &binding, const StockChange &change) {
                                      {"version", "{s:stock_level.version|0}{+}1"},
                                      {"fence", "$4"},
                                      {"updated_at", "pg_catalog.clock_timestamp()"}}) +
-                            binding.Sql(" WHERE s.{stock_level.variant_id}{=}$1 AND ") +
+                            binding.Sql(" WHERE s.{stock_level.variant_id}{=}$1{live} AND ") +
                             binding.Sql(location != nullptr ? "s.{stock_level.location_id}{=}$2"
                                                             : "$2{=}'main'::pg_catalog.text") +
                             " RETURNING 1";
