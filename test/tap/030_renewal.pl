@@ -1,11 +1,12 @@
 # A lease is renewed exactly as long as a living transaction wants it: through three times to live, not
-# without interest, not past max_hold. The shortest time to live allowed works with the default margin.
+# without interest, never behind its release, not past max_hold. The shortest time to live allowed works with the default margin.
 
 use strict;
 use warnings FATAL => 'all';
 
 use InventoryLock::Cluster;
 use InventoryLock::Redis;
+use IPC::Run ();
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time);
@@ -66,6 +67,45 @@ $node->poll_until(sub { time > $end }, 'more than one time to live has passed');
 is(counter('renewals'), $before, 'no renewal without interest');
 unlike($redis->command('INFO', 'commandstats'), qr/cmdstat_eval/, 'no script was run for idle keys');
 
+# On the wire, nothing is renewed behind its release: everything that Redis was told, read in order while
+# keys are held for a while and let go.
+my $log = PostgreSQL::Test::Utils::tempdir() . '/monitor';
+my $monitor = IPC::Run::start([ 'redis-cli', '-h', '127.0.0.1', '-p', $redis->port, 'MONITOR' ], '<', \undef, '>', $log);
+$node->poll_until(sub { -s $log }, 'Redis tells what it is told');
+for my $round (1 .. 10)
+{
+    $session->run('BEGIN');
+    $session->run("$adjust('42', -1)");
+    $session->run("$adjust('43', -1)");
+    $before = counter('renewals');
+    $node->poll_until(sub { counter('renewals') >= $before + 2 }, 'renewed') if $round % 5 == 0;
+    $session->run('COMMIT');
+    $session->run("$adjust('43', -1)");
+    $node->poll_until(sub { $redis->lock_keys eq '' }, 'the keys are gone');
+}
+$redis->command('ECHO', 'that is all');
+$node->poll_until(sub { slurp_file($log) =~ /that is all/ }, 'all is told');
+$monitor->kill_kill;
+my (%released, @renewed, @behind);
+for my $line (grep { /"EVALSHA"/ } split /\n/, slurp_file($log))
+{
+    my (undef, undef, $keys, @words) = $line =~ /"((?:[^"\\]|\\.)*)"/g;
+    my ($first, @rest) = splice @words, $keys;    # tokens stand first, but for acquisitions
+    next unless $first =~ /^pg:/;
+    if ($keys == 3 && @rest == 3)                 # lock, fence, gap; token, fence, two times to live
+    {
+        $released{$first}++;
+    }
+    elsif (@rest == 2 * $keys - 1)                # locks; of each the token and its time to live
+    {
+        push @renewed, grep { /^pg:/ } $first, @rest;
+        push @behind, grep { $released{$_} } grep { /^pg:/ } $first, @rest;
+    }
+}
+cmp_ok(scalar(keys %released), '>=', 20, 'releases were seen on the wire');
+cmp_ok(scalar(@renewed), '>=', 4, 'so were renewals');
+is("@behind", '', 'none of them came behind the release of its lease');
+
 # A lingering lease that nobody uses is not renewed either, whatever Redis hints at.
 $node->set('inventory_lock.lease_linger' => '60s');
 $node->reload;
@@ -111,7 +151,7 @@ my (undef, $error) = $session->result;
 like($error, qr/IL011/, 'it cannot commit');
 like($error, qr/DETAIL: .*longer than inventory_lock\.max_hold|DETAIL: .*time to live/, 'and is told why');
 like(slurp_file($node->logfile), qr/held for too long.*inventory_lock:42/, 'the log tells');
-is($node->value("SELECT on_hand FROM shop.stock_level WHERE variant_id = '42'"), 998, 'nothing is written');
+is($node->value("SELECT on_hand FROM shop.stock_level WHERE variant_id = '42'"), 988, 'nothing is written');
 
 # A busy one, that calls us again and again, cannot outlive max_hold either.
 $session->run('BEGIN');
