@@ -7,6 +7,7 @@
 #include "api/result.hpp"
 #include "commerce/cancellation.hpp"
 #include "commerce/orders.hpp"
+#include "commerce/returns.hpp"
 
 namespace inventory_lock::api {
 
@@ -75,7 +76,8 @@ std::string LinesJson(const std::vector<commerce::OrderLine> &lines, const char 
                 ", \"quantity\": " + std::to_string(line.quantity) + ", \"" + std::string(chosen) +
                 "\": " + std::to_string(line.chosen) +
                 ", \"cancelled\": " + std::to_string(line.cancelled) +
-                ", \"fulfilled\": " + std::to_string(line.fulfilled) + "}";
+                ", \"fulfilled\": " + std::to_string(line.fulfilled) +
+                ", \"returned\": " + std::to_string(line.returned) + "}";
     }
     return json + "]";
 }
@@ -153,6 +155,26 @@ IL_FUNCTION(inventory_lock_fulfil_order) {
     commerce::Session session;
     const auto binding = commerce::OpenForFulfilling(binding_name);
     PutOrderChange(fcinfo, commerce::FulfilOrder(*binding, request, budget), "shipped", budget);
+    session.Finish();
+    return static_cast<Datum>(0);
+}
+
+// return_order_locked(order_id, lines, restock, reason, location_id, request_key, binding)
+IL_FUNCTION(inventory_lock_return_order) {
+    const Arguments arguments(fcinfo);
+    RequireWritable("return_order_locked()");
+    commerce::OrderChangeRequest request = ReadOrderChange(arguments);
+    request.restock = DatumGetBool(arguments.Required(2, "restock"));
+    request.occasion.kind = "return";
+    request.occasion.reason = arguments.Text(3, "reason");
+    request.occasion.reference_type = "order";
+    request.location = arguments.OptionalText(4);
+    request.occasion.request_key = arguments.OptionalText(5);
+    const std::string binding_name = arguments.Text(6, "binding");
+    locking::WaitBudget budget = locking::WaitBudget::From(nullptr);
+    commerce::Session session;
+    const auto binding = commerce::OpenForReturning(binding_name);
+    PutOrderChange(fcinfo, commerce::ReturnOrder(*binding, request, budget), "received", budget);
     session.Finish();
     return static_cast<Datum>(0);
 }

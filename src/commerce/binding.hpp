@@ -52,6 +52,8 @@ enum class PlanId : uint8 {
     kFindCancellation,
     kWriteCancellation,
     kWriteFulfilment,
+    kFindReturn,
+    kWriteReturn,
     kWriteOrderFromHold,
     kWriteReservation,
     kReadReservation,

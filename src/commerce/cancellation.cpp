@@ -36,7 +36,8 @@ std::unique_ptr<Statement> BuildFindCancellation(const Binding &binding) {
     return std::make_unique<Statement>(
         binding.Sql("SELECT (s.{movement.variant_id})::pg_catalog.text,"
                     " {s:movement.location_id|'main'}::pg_catalog.text,"
-                    " (s.{movement.delta})::pg_catalog.int8"
+                    " (s.{movement.delta})::pg_catalog.int8,"
+                    " (s.{movement.request_key})::pg_catalog.text"
                     " FROM {movement} s WHERE s.{movement.reference_type}{=}'order'"
                     " AND s.{movement.reference_id}{=}$1"
                     " AND pg_catalog.starts_with(s.{movement.request_key}, $2)"),
@@ -47,40 +48,9 @@ std::string KeyPrefix(const Order &order, const std::string &request_key) {
     return "cancel:" + order.id.text + ":" + request_key + ":";
 }
 
-// The changes of stock, one per level, in the order of locking.
-std::vector<std::pair<StockNeed, int64>> RestoresByLevel(const Binding &binding,
-                                                         const std::vector<OrderLine> &lines) {
-    std::map<std::pair<std::string, std::string>, int64> sums;
-    for (const OrderLine &line : lines) {
-        if (line.chosen > 0) {
-            sums[{line.variant_id, line.location_id}] += line.chosen;
-        }
-    }
-    std::vector<std::pair<StockNeed, int64>> restores;
-    for (const auto &[level, quantity] : sums) {
-        restores.emplace_back(MakeNeed(binding, level.first, level.second), quantity);
-    }
-    std::sort(restores.begin(), restores.end(),
-              [](const auto &a, const auto &b) { return a.first < b.first; });
-    return restores;
-}
-
 std::optional<std::string> KeyPrefixOf(const OrderChangeRequest &request, const Order &order) {
     const auto &request_key = request.occasion.request_key;
     return request_key ? std::optional<std::string>(KeyPrefix(order, *request_key)) : std::nullopt;
-}
-
-// The lines that change, as two arrays.
-void AddChosenLines(const Order &order, Params *params) {
-    std::vector<int64> line_numbers;
-    std::vector<int64> quantities;
-    for (const OrderLine &line : order.lines) {
-        if (line.chosen > 0) {
-            line_numbers.push_back(line.line_no);
-            quantities.push_back(line.chosen);
-        }
-    }
-    params->Value(order.id.value).Int8Array(line_numbers).Int8Array(quantities);
 }
 
 void WriteCancellation(Binding &binding, const OrderChangeRequest &request,
@@ -108,22 +78,16 @@ bool FindEarlierCancellation(Binding &binding, const OrderChangeRequest &request
     Params params;
     params.Value(ParseId(reference, answer->order.id.text, "order_id").value).Text(prefix);
     const Rows rows = binding.Plan(PlanId::kFindCancellation, BuildFindCancellation).Run(params);
+    bool found = false;
     for (size_t i = 0; i < rows.size(); i++) {
-        answer->units += rows.Int8(i, 2);
+        // The rest is the number of the change. Else it is of a key that begins with ours.
+        const std::string rest = rows.Text(i, 3).substr(prefix->size());
+        if (rest.find_first_not_of("0123456789") == std::string::npos) {
+            answer->units += rows.Int8(i, 2);
+            found = true;
+        }
     }
-    return !rows.empty();
-}
-
-OrderChangeAnswer Replayed(OrderChangeAnswer answer) {
-    answer.replayed = true;
-    FlushBehindFirstWriter();
-    return answer;
-}
-
-// Has a call before this one done the same to some of the lines?
-bool AnyLine(const Order &order, int64 OrderLine::*units) {
-    return std::any_of(order.lines.begin(), order.lines.end(),
-                       [units](const OrderLine &line) { return line.*units > 0; });
+    return found;
 }
 
 std::unique_ptr<Statement> BuildWriteFulfilment(const Binding &binding) {
@@ -167,27 +131,7 @@ OrderChangeAnswer CancelOrder(Binding &binding, const OrderChangeRequest &reques
         }
         return Replayed(answer);
     }
-    const auto restores = RestoresByLevel(binding, answer.order.lines);
-    std::vector<StockNeed> needs;
-    for (const auto &restore : restores) {
-        needs.push_back(restore.first);
-    }
-    StockLocks locks = StockLocks::Acquire(binding, needs, budget);
-    LockOrderRows(binding, answer.order, budget);
-    const std::vector<std::vector<Level>> levels = LockLevels(binding, needs, budget);
-    for (size_t i = 0; i < needs.size(); i++) {
-        if (levels[i].empty()) {
-            throw StockItemNotFound(needs[i]);
-        }
-        StockChange change;
-        change.variant = needs[i].variant;
-        change.level = levels[i][0];
-        change.delta = restores[i].second;
-        AddToStock(binding, change.level, change.delta);
-        change.grant = locks.FenceFor(change.variant.text, change.level);
-        answer.redis = answer.redis && change.grant.redis;
-        answer.changes.push_back(change);
-    }
+    LockChosenLevels(binding, request, &answer, budget);
     WriteCancellation(binding, request, &answer);
     return answer;
 }

@@ -8,25 +8,9 @@
 
 #pragma once
 
-#include "commerce/adjustment.hpp"
-#include "commerce/order_lines.hpp"
+#include "commerce/order_change.hpp"
 
 namespace inventory_lock::commerce {
-
-struct OrderChangeRequest {
-    std::string order_id;
-    UnitChoice choice;
-    Occasion occasion;
-};
-
-struct OrderChangeAnswer {
-    Order order;  // as it is afterwards
-    bool replayed = false;
-    int64 units = 0;  // over all lines
-    bool redis = false;
-    std::vector<StockChange> changes;
-    std::vector<WrittenChange> written;  // beside changes
-};
 
 // The binding for changes to orders that exist.
 std::shared_ptr<Binding> OpenForCancelling(const std::string &binding);

@@ -26,7 +26,8 @@ std::string SelectLines(const Binding &binding, const char *locking_clause) {
                " {s:order_line.location_id|'main'}::pg_catalog.text,"
                " (s.{order_line.quantity})::pg_catalog.int8,"
                " (s.{order_line.cancelled})::pg_catalog.int8,"
-               " (s.{order_line.fulfilled})::pg_catalog.int8"
+               " (s.{order_line.fulfilled})::pg_catalog.int8,"
+               " {s:order_line.returned|0}::pg_catalog.int8"
                " FROM {orders} o JOIN {order_line} s"
                " ON s.{order_line.order_id}{=}o.{orders.order_id}"
                " WHERE o.{orders.order_id}{=}$1 ORDER BY s.{order_line.line_no}") +
@@ -72,6 +73,7 @@ std::vector<OrderLine> ReadLines(const Rows &rows) {
         line.quantity = rows.Int8(i, 3);
         line.cancelled = rows.Int8(i, 4);
         line.fulfilled = rows.Int8(i, 5);
+        line.returned = rows.Int8(i, 6);
         lines.push_back(line);
     }
     return lines;
@@ -83,18 +85,19 @@ bool Matches(const LineSelector &selector, const OrderLine &line) {
            (!selector.location_id || *selector.location_id == line.location_id);
 }
 
-int64 LeftOf(const OrderLine &line) {
-    return line.Remaining() - line.chosen;
+int64 LeftOf(const OrderLine &line, const UnitChoice &choice) {
+    return (line.*choice.open)() - line.chosen;
 }
 
 // The lowest location whose matching lines have as much left as the selector wants; when none has,
 // the one that has most.
 std::optional<std::string> LocationWithEnough(const LineSelector &selector,
+                                              const UnitChoice &choice,
                                               const std::vector<OrderLine> &lines) {
     std::map<std::string, int64> left;
     for (const OrderLine &line : lines) {
         if (Matches(selector, line)) {
-            left[line.location_id] += LeftOf(line);
+            left[line.location_id] += LeftOf(line, choice);
         }
     }
     std::optional<std::string> fullest;
@@ -111,14 +114,14 @@ std::optional<std::string> LocationWithEnough(const LineSelector &selector,
 void ChooseSelected(LineSelector selector, const UnitChoice &choice, Order *order) {
     std::vector<OrderLine> *const lines = &order->lines;
     if (choice.one_location && !selector.location_id) {
-        selector.location_id = LocationWithEnough(selector, *lines);
+        selector.location_id = LocationWithEnough(selector, choice, *lines);
     }
     bool matched = false;
     int64 left = 0;
     for (const OrderLine &line : *lines) {
         if (Matches(selector, line)) {
             matched = true;
-            left += LeftOf(line);
+            left += LeftOf(line, choice);
         }
     }
     if (!matched) {
@@ -133,7 +136,7 @@ void ChooseSelected(LineSelector selector, const UnitChoice &choice, Order *orde
     }
     for (OrderLine &line : *lines) {
         if (Matches(selector, line)) {
-            const int64 part = std::min(wanted, LeftOf(line));
+            const int64 part = std::min(wanted, LeftOf(line, choice));
             line.chosen += part;
             wanted -= part;
         }
@@ -172,7 +175,7 @@ Order LockOrder(Binding &binding, const std::string &order_id, locking::WaitBudg
 int64 ChooseUnits(const UnitChoice &choice, Order *order) {
     if (!choice.lines) {
         for (OrderLine &line : order->lines) {
-            line.chosen = line.Remaining();
+            line.chosen = (line.*choice.open)();
         }
     } else {
         for (const LineSelector &selector : *choice.lines) {
@@ -196,7 +199,8 @@ void LockOrderRows(Binding &binding, const Order &order, locking::WaitBudget &bu
     for (size_t i = 0; same && i < locked.size(); i++) {
         same = locked[i].line_no == planned[i].line_no &&
                locked[i].Remaining() == planned[i].Remaining() &&
-               locked[i].cancelled == planned[i].cancelled;
+               locked[i].cancelled == planned[i].cancelled &&
+               locked[i].returned == planned[i].returned;
     }
     if (!same) {
         throw pg::SqlError(

@@ -20,9 +20,11 @@ struct OrderLine {
     int64 quantity = 0;
     int64 cancelled = 0;
     int64 fulfilled = 0;
-    int64 chosen = 0;  // units that this call cancels or fulfils
+    int64 returned = 0;
+    int64 chosen = 0;  // units that this call cancels, fulfils or takes back
 
     int64 Remaining() const { return quantity - cancelled - fulfilled; }
+    int64 Returnable() const { return fulfilled - returned; }
 };
 
 struct Order {
@@ -38,6 +40,8 @@ struct Order {
 struct UnitChoice {
     std::optional<std::vector<LineSelector>> lines;  // nullopt: all that is left
     bool one_location = false;  // a selector by variant takes all from one location
+    // Of a line: what there is to choose from.
+    int64 (OrderLine::*open)() const = &OrderLine::Remaining;
 };
 
 // Takes the order's lock and reads the order. Throws IL040, and IL041 for a rejected one.

@@ -63,10 +63,15 @@ inline constexpr Role kOrdersRoles[] = {
 };
 
 inline constexpr Role kOrderLineRoles[] = {
-    {"order_id", kRequired | kInserted},   {"line_no", kRequired | kInserted},
-    {"variant_id", kRequired | kInserted}, {"location_id", kInserted},
-    {"quantity", kRequired | kInserted},   {"unit_price", kInserted},
-    {"cancelled", kRequired | kWritten},   {"fulfilled", kRequired},
+    {"order_id", kRequired | kInserted},
+    {"line_no", kRequired | kInserted},
+    {"variant_id", kRequired | kInserted},
+    {"location_id", kInserted},
+    {"quantity", kRequired | kInserted},
+    {"unit_price", kInserted},
+    {"cancelled", kRequired | kWritten},
+    {"fulfilled", kRequired},
+    {"returned", 0},
 };
 
 inline constexpr Role kReservationRoles[] = {

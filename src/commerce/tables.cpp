@@ -101,8 +101,10 @@ CREATE TABLE @.order_line (
     unit_price numeric,
     cancelled bigint NOT NULL DEFAULT 0 CHECK (cancelled >= 0),
     fulfilled bigint NOT NULL DEFAULT 0 CHECK (fulfilled >= 0),
+    returned bigint NOT NULL DEFAULT 0 CHECK (returned >= 0),
     PRIMARY KEY (order_id, line_no),
-    CONSTRAINT order_line_never_restored_twice CHECK (cancelled + fulfilled <= quantity)
+    CONSTRAINT order_line_never_restored_twice CHECK (cancelled + fulfilled <= quantity),
+    CONSTRAINT order_line_never_returned_twice CHECK (returned <= fulfilled)
 ) WITH (fillfactor = 90))"};
 
 constexpr TableText kReservation = {"reservation", R"(

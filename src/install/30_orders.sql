@@ -80,3 +80,30 @@ CREATE FUNCTION inventory_lock.fulfil_order_locked(
     LANGUAGE c ROWS 1 AS 'MODULE_PATHNAME', 'inventory_lock_fulfil_order';
 COMMENT ON FUNCTION inventory_lock.fulfil_order_locked(text, jsonb, text) IS
     'marks an order or some of its lines as fulfilled: they cannot be cancelled any more';
+
+CREATE FUNCTION inventory_lock.return_order_locked(
+        order_id bigint, lines jsonb DEFAULT NULL, restock boolean DEFAULT true, reason text DEFAULT 'returned',
+        location_id text DEFAULT NULL, request_key text DEFAULT NULL, binding text DEFAULT 'default')
+    RETURNS TABLE (order_id text, status text, replayed boolean, received bigint, lines jsonb, fence bigint,
+        protection text, waited_ms double precision)
+    LANGUAGE c ROWS 1 AS 'MODULE_PATHNAME', 'inventory_lock_return_order';
+COMMENT ON FUNCTION inventory_lock.return_order_locked(bigint, jsonb, boolean, text, text, text, text) IS
+    'takes back what an order or some of its lines have shipped, exactly once, and restocks it';
+
+CREATE FUNCTION inventory_lock.return_order_locked(
+        order_id uuid, lines jsonb DEFAULT NULL, restock boolean DEFAULT true, reason text DEFAULT 'returned',
+        location_id text DEFAULT NULL, request_key text DEFAULT NULL, binding text DEFAULT 'default')
+    RETURNS TABLE (order_id text, status text, replayed boolean, received bigint, lines jsonb, fence bigint,
+        protection text, waited_ms double precision)
+    LANGUAGE c ROWS 1 AS 'MODULE_PATHNAME', 'inventory_lock_return_order';
+COMMENT ON FUNCTION inventory_lock.return_order_locked(uuid, jsonb, boolean, text, text, text, text) IS
+    'takes back what an order or some of its lines have shipped, exactly once, and restocks it';
+
+CREATE FUNCTION inventory_lock.return_order_locked(
+        order_id text, lines jsonb DEFAULT NULL, restock boolean DEFAULT true, reason text DEFAULT 'returned',
+        location_id text DEFAULT NULL, request_key text DEFAULT NULL, binding text DEFAULT 'default')
+    RETURNS TABLE (order_id text, status text, replayed boolean, received bigint, lines jsonb, fence bigint,
+        protection text, waited_ms double precision)
+    LANGUAGE c ROWS 1 AS 'MODULE_PATHNAME', 'inventory_lock_return_order';
+COMMENT ON FUNCTION inventory_lock.return_order_locked(text, jsonb, boolean, text, text, text, text) IS
+    'takes back what an order or some of its lines have shipped, exactly once, and restocks it';

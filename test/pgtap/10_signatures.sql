@@ -1,7 +1,7 @@
 -- The signatures that users rely on: names, arguments, defaults and results as documented.
 -- A change here is a change of the interface and belongs into CHANGELOG.md.
 BEGIN;
-SELECT plan(75 + 7);
+SELECT plan(78 + 7);
 
 CREATE TEMP TABLE documented (name text, arguments text, result text);
 INSERT INTO documented VALUES
@@ -139,6 +139,12 @@ INSERT INTO documented VALUES
      'bigint'),
     ('outbox_fetch', 'consumer text, max_events bigint DEFAULT 100, binding text DEFAULT ''default''::text',
      'TABLE("position" bigint, event_id bigint, occurred_at timestamp with time zone, kind text, variant_id text, location_id text, available_before bigint, available bigint)'),
+    ('return_order_locked', 'order_id bigint, lines jsonb DEFAULT NULL::jsonb, restock boolean DEFAULT true, reason text DEFAULT ''returned''::text, location_id text DEFAULT NULL::text, request_key text DEFAULT NULL::text, binding text DEFAULT ''default''::text',
+     'TABLE(order_id text, status text, replayed boolean, received bigint, lines jsonb, fence bigint, protection text, waited_ms double precision)'),
+    ('return_order_locked', 'order_id text, lines jsonb DEFAULT NULL::jsonb, restock boolean DEFAULT true, reason text DEFAULT ''returned''::text, location_id text DEFAULT NULL::text, request_key text DEFAULT NULL::text, binding text DEFAULT ''default''::text',
+     'TABLE(order_id text, status text, replayed boolean, received bigint, lines jsonb, fence bigint, protection text, waited_ms double precision)'),
+    ('return_order_locked', 'order_id uuid, lines jsonb DEFAULT NULL::jsonb, restock boolean DEFAULT true, reason text DEFAULT ''returned''::text, location_id text DEFAULT NULL::text, request_key text DEFAULT NULL::text, binding text DEFAULT ''default''::text',
+     'TABLE(order_id text, status text, replayed boolean, received bigint, lines jsonb, fence bigint, protection text, waited_ms double precision)'),
     ('stock', 'variant_id bigint, location_id text DEFAULT NULL::text, binding text DEFAULT ''default''::text',
      'TABLE(variant_id text, location_id text, on_hand bigint, held bigint, safety_stock bigint, available bigint, stock_status text, version bigint, fence bigint)'),
     ('stock', 'variant_id text, location_id text DEFAULT NULL::text, binding text DEFAULT ''default''::text',

@@ -16,7 +16,7 @@ SELECT ok(NOT has_schema_privilege('il_nobody', 'inventory_lock', 'CREATE'), 'no
 -- stock and orders: the tables' own privileges decide
 SELECT set_has($$SELECT pg_temp.callable('il_nobody')$$,
     $$VALUES ('adjust_stock_locked'), ('decrement_stock_on_purchase'), ('increment_stock_on_cancellation'), ('stock'),
-             ('verify_stock'), ('stock_at'), ('rebuild_stock'), ('place_order_locked'), ('cancel_order_locked'),
+             ('verify_stock'), ('stock_at'), ('rebuild_stock'), ('place_order_locked'), ('cancel_order_locked'), ('return_order_locked'),
              ('outbox_fetch'), ('outbox_ack')$$, 'everybody may call stock and order functions');
 -- what takes names of the caller's choice, or changes how all others work
 SELECT set_hasnt($$SELECT pg_temp.callable('il_nobody')$$,
