@@ -5,11 +5,9 @@ import pathlib
 import re
 import shutil
 import subprocess
-import urllib.request
 
 from bench import attempt
 from reconcile import ADJUST
-from servers import Process, poll
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 MONITORING = TOP / "docs/monitoring"
@@ -72,7 +70,7 @@ def check_documents_name_what_exists(bench):
     table = dict(re.findall(r"^\| `(inventory_lock_\w+)` \| (\w+) \|", (MONITORING / "README.md").read_text(),
                             re.M))
     bench.equal(table, real, "the table of metrics is complete and right")
-    for name in ("alerts.yml", "alerts_test.yml", "sql_exporter.yaml"):
+    for name in ("alerts.yml", "alerts_test.yml", "sql_exporter.yaml", "prometheus_sql_exporter.yaml"):
         bench.equal(sorted(used_in((MONITORING / name).read_text()) - set(real)), [],
                     f"{name} names metrics that exist")
     board = json.loads((MONITORING / "dashboard.json").read_text())
@@ -122,67 +120,6 @@ def check_alerts_by_promtool(bench):
     done = subprocess.run(["promtool", "check", "metrics"], input=metrics_of(bench) + "\n", text=True,
                           capture_output=True, check=False)
     bench.ok(done.returncode == 0, "promtool accepts metrics()", done.stdout + done.stderr)
-
-
-def samples(text):
-    found = {}
-    for name, pairs, value in re.findall(r"^(inventory_lock_\w+)(?:\{([^}]*)\})? (\S+)$", text, re.M):
-        label = frozenset((key, "+Inf" if value == "+Inf" else f"{float(value):g}" if key == "le" else value)
-                          for key, value in re.findall(r'(\w+)="([^"]*)"', pairs) if key != "server")
-        found[name, label] = float(value)
-    return found
-
-
-def check_the_real_exporter(bench):
-    if not shutil.which("prometheus-postgres-exporter"):
-        print("# prometheus-postgres-exporter is not installed; its queries are not tried")
-        return
-    bench.sql("DROP ROLE IF EXISTS exporter; CREATE ROLE exporter LOGIN; GRANT pg_monitor TO exporter")
-    exporter = Process("exporter")
-    exporter.spawn(
-        ["prometheus-postgres-exporter", f"--web.listen-address=127.0.0.1:{exporter.port}",
-         f"--extend.query-path={MONITORING / 'postgres_exporter.yaml'}", "--disable-default-metrics",
-         "--disable-settings-metrics"],
-        env={"DATA_SOURCE_NAME": f"host={bench.postgres.folder} port={bench.postgres.port}"
-                                 " user=exporter dbname=postgres sslmode=disable"})
-    try:
-        url = f"http://127.0.0.1:{exporter.port}/metrics"
-
-        def page():
-            try:
-                return urllib.request.urlopen(url, timeout=10).read().decode()
-            except OSError:
-                return None
-        poll(page, "the exporter answers")
-        for variant in "aab":
-            bench.sql(ADJUST % variant)
-        bench.settle()
-        ours = samples(bench.sql("SELECT inventory_lock.metrics()"))
-        theirs = samples(page())
-        moving = ("redis_commands", "rtt_seconds", "worker_started", "preloaded", "stats_reset")
-        same = {key: value for key, value in ours.items() if not any(
-            word in key[0] or word in str(sorted(key[1])) for word in moving)}
-        wrong = [f"{name} {sorted(labels)}: {theirs.get((name, labels))}, metrics() {value}"
-                 for (name, labels), value in same.items()
-                 if abs(theirs.get((name, labels), -1e9) - value) > 1e-9 * max(1, abs(value))]
-        bench.equal(wrong[:10], [], "the exporter shows every sample of metrics(), with its value")
-        bench.ok(len(same) > 80, "which are many", len(same))
-        bench.equal(sorted({name for name, _ in theirs} - {name for name, _ in ours}), [],
-                    "and none besides")
-    finally:
-        exporter.end(15)
-
-
-def check_collector_queries(bench):
-    text = metrics_of(bench)
-    real = samples(text)
-    for name, query in re.findall(r"metric_name: (\w+)\n(?:.*\n)*?    query: (.*)",
-                                  (MONITORING / "sql_exporter.yaml").read_text()):
-        rows = bench.sql(query).splitlines()
-        total = sum(float(row.split("|")[-1]) for row in rows)
-        wanted = sum(value for (sample, _), value in real.items() if sample == name)
-        bench.ok(abs(total - wanted) < 1 if "_total" in name else total == wanted or "oldest" in name,
-                 f"sql_exporter: {name}", f"{total} instead of {wanted}")
 
 
 # Words that look like calls and are none, and functions of SQL's own grammar.

@@ -1,0 +1,120 @@
+"""What exporters show, against inventory_lock.metrics(): postgres_exporter and sql_exporter as Debian has
+them, each run for real, and the queries of the collector for the other sql_exporter."""
+
+import contextlib
+import pathlib
+import re
+import shutil
+import urllib.request
+
+from reconcile import ADJUST
+from servers import Process, poll
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+MONITORING = TOP / "docs/monitoring"
+
+
+def samples(text):
+    found = {}
+    for name, pairs, value in re.findall(r"^(inventory_lock_\w+)(?:\{([^}]*)\})? (\S+)$", text, re.M):
+        label = frozenset((key, "+Inf" if value == "+Inf" else f"{float(value):g}" if key == "le" else value)
+                          for key, value in re.findall(r'(\w+)="([^"]*)"', pairs) if key != "server")
+        found[name, label] = float(value)
+    return found
+
+
+def page_of(exporter):
+    """What the exporter shows; waits until it shows something of ours."""
+    def page():
+        try:
+            text = urllib.request.urlopen(f"http://127.0.0.1:{exporter.port}/metrics", timeout=10).read().decode()
+        except OSError:
+            return None
+        return text if "inventory_lock_" in text else None
+    return poll(page, f"{exporter.name} answers")
+
+
+def differences(bench, theirs, moving):
+    """(lines about what differs from metrics(), number of samples compared)"""
+    ours = {key: value for key, value in samples(bench.sql("SELECT inventory_lock.metrics()")).items()
+            if not any(word in key[0] or word in str(sorted(key[1])) for word in moving)}
+    return [f"{name} {sorted(labels)}: {theirs.get((name, labels))}, metrics() {value}"
+            for (name, labels), value in ours.items()
+            if abs(theirs.get((name, labels), -1e9) - value) > 1e-9 * max(1, abs(value))], len(ours)
+
+
+MOVING = ("redis_commands", "rtt_seconds", "worker_started", "preloaded", "stats_reset")
+
+
+def check_the_real_exporter(bench):
+    if not shutil.which("prometheus-postgres-exporter"):
+        print("# prometheus-postgres-exporter is not installed; its queries are not tried")
+        return
+    bench.sql("DROP ROLE IF EXISTS exporter; CREATE ROLE exporter LOGIN; GRANT pg_monitor TO exporter")
+    exporter = Process("exporter")
+    exporter.spawn(
+        ["prometheus-postgres-exporter", f"--web.listen-address=127.0.0.1:{exporter.port}",
+         f"--extend.query-path={MONITORING / 'postgres_exporter.yaml'}", "--disable-default-metrics",
+         "--disable-settings-metrics"],
+        env={"DATA_SOURCE_NAME": f"host={bench.postgres.folder} port={bench.postgres.port}"
+                                 " user=exporter dbname=postgres sslmode=disable"})
+    try:
+        page_of(exporter)
+        for variant in "aab":
+            bench.sql(ADJUST % variant)
+        bench.settle()
+        theirs = samples(page_of(exporter))
+        wrong, compared = differences(bench, theirs, MOVING)
+        bench.equal(wrong[:10], [], "the exporter shows every sample of metrics(), with its value")
+        bench.ok(compared > 80, "which are many", compared)
+        ours = samples(bench.sql("SELECT inventory_lock.metrics()"))
+        bench.equal(sorted({name for name, _ in theirs} - {name for name, _ in ours}), [],
+                    "and none besides")
+    finally:
+        exporter.end(15)
+
+
+def check_the_real_sql_exporter(bench):
+    if not shutil.which("prometheus-sql-exporter"):
+        print("# prometheus-sql-exporter is not installed; its queries are not tried")
+        return
+    bench.sql("DROP ROLE IF EXISTS looker; CREATE ROLE looker LOGIN; GRANT pg_monitor TO looker")
+    exporter = Process("sql_exporter")
+    shipped = (MONITORING / "prometheus_sql_exporter.yaml").read_text()
+    config = exporter.folder / "config.yaml"
+    config.write_text(re.sub(r"postgres://\S+", f"postgres://looker@127.0.0.1:{bench.postgres.port}/postgres"
+                             "?sslmode=disable", shipped).replace("interval: 15s", "interval: 100ms"))
+    for variant in "aab":
+        bench.sql(ADJUST % variant)
+    bench.settle()
+    exporter.spawn(["prometheus-sql-exporter", f"--config.file={config}",
+                    f"--web.listen-address=127.0.0.1:{exporter.port}"])
+    try:
+        def as_ours():
+            """Without the prefix and the labels that this exporter adds."""
+            text = re.sub(r"^sql_(?=inventory_lock_)", "", page_of(exporter), flags=re.M)
+            return samples(re.sub(r'(?<=[{,])(?:col|database|driver|host|sql_job|user)="[^"]*",?', "", text)
+                           .replace(",}", "}").replace("{}", ""))
+        # It asks at intervals: wait for the first answers.
+        with contextlib.suppress(TimeoutError):
+            poll(lambda: not differences(bench, as_ours(), MOVING)[0], "all is the same", deadline_s=15)
+        wrong, compared = differences(bench, as_ours(), MOVING)
+        bench.equal(wrong[:10], [], "sql_exporter shows the samples of metrics(), with their values")
+        bench.ok(compared > 80, "which are many", compared)
+        bench.ok('"level":"error"' not in exporter.log(), "it logs no error", exporter.log()[-2000:])
+    finally:
+        exporter.end(15)
+
+
+def check_collector_queries(bench):
+    bench.sql(ADJUST % "a")
+    bench.settle()
+    text = bench.sql("SELECT inventory_lock.metrics()")
+    real = samples(text)
+    for name, query in re.findall(r"metric_name: (\w+)\n(?:.*\n)*?    query: (.*)",
+                                  (MONITORING / "sql_exporter.yaml").read_text()):
+        rows = bench.sql(query).splitlines()
+        total = sum(float(row.split("|")[-1]) for row in rows)
+        wanted = sum(value for (sample, _), value in real.items() if sample == name)
+        bench.ok(abs(total - wanted) < 1 if "_total" in name else total == wanted or "oldest" in name,
+                 f"sql_exporter: {name}", f"{total} instead of {wanted}")
