@@ -6,7 +6,7 @@ findings is a pass.
 import collections
 
 import invariants
-from shopper import INITIAL, Shopper
+from shopper import INITIAL, READERS, THRESHOLD, Shopper
 
 ENDS = {"confirm": "confirmed", "release": "released"}
 
@@ -14,6 +14,7 @@ ENDS = {"confirm": "confirmed", "release": "released"}
 def all_of(rows):
     yield from invariants.ledger(rows, INITIAL)
     yield from orders_and_holds(rows)
+    yield from events(rows)
     promised = collections.defaultdict(list)
     for promise in Shopper.promises:
         promised[promise.kind].append(promise)
@@ -47,9 +48,21 @@ def orders_and_holds(rows):
     yield "no order line is cancelled and fulfilled beyond its quantity", rows(
         "SELECT * FROM shop.order_line WHERE cancelled + fulfilled > quantity "
         "OR cancelled < 0 OR fulfilled < 0")
+    yield "no order line has more returned than fulfilled", rows(
+        "SELECT * FROM shop.order_line WHERE returned > fulfilled OR returned < 0")
+    came_back = "coalesce(sum(substring(request_key from '/([0-9]+)$')::bigint), 0)"
+    yield "what came back by the lines is what came back by the ledger", rows(
+        "SELECT * FROM (SELECT order_id, variant_id, location_id, sum(returned) AS lines, "
+        f"(SELECT {came_back} FROM shop.stock_movement m WHERE kind = 'return' "
+        "AND m.reference_id = l.order_id::text AND (m.variant_id, m.location_id) = "
+        "(l.variant_id, l.location_id)) AS ledger FROM shop.order_line l GROUP BY 1, 2, 3) q "
+        "WHERE lines <> ledger")
+    yield "what came back went into stock whole or not at all", rows(
+        "SELECT * FROM shop.stock_movement WHERE kind = 'return' "
+        "AND delta NOT IN (0, substring(request_key from '/([0-9]+)$')::bigint)")
     moved = ("(SELECT coalesce(sum(delta), 0) FROM shop.stock_movement m WHERE reference_type = 'order' "
              "AND m.reference_id = l.order_id::text AND (m.variant_id, m.location_id) = "
-             "(l.variant_id, l.location_id) AND {})")
+             "(l.variant_id, l.location_id) AND kind <> 'return' AND {})")
     yield "no order has more restored than it sold less what is fulfilled", rows(
         "SELECT * FROM (SELECT order_id, variant_id, location_id, "
         "sum(quantity - fulfilled) AS restorable, " + moved.format("delta > 0") + " AS restored "
@@ -58,6 +71,39 @@ def orders_and_holds(rows):
         "SELECT * FROM (SELECT order_id, variant_id, location_id, "
         "sum(cancelled - quantity) AS due, " + moved.format("true") + " AS moved "
         "FROM shop.order_line l GROUP BY 1, 2, 3) q WHERE due <> moved")
+
+
+def events(rows):
+    """Each level begins with more than the threshold; its events are in the order of its changes."""
+    wrong, out, last = [], collections.defaultdict(bool), {}
+    for event, kind, variant, location, before, after in rows(
+            "SELECT event_id, kind, variant_id, location_id, available_before, available "
+            "FROM shop.outbox ORDER BY event_id"):
+        level = variant, location
+        crossed = {"out_of_stock": not out[level] and before > 0 >= after,
+                   "back_in_stock": out[level] and before <= 0 < after,
+                   "low_stock": not out[level] and before > THRESHOLD >= after > 0}[kind]
+        if not crossed:
+            wrong.append((event, kind, level, before, after))
+        out[level] = kind == "out_of_stock"
+        last[level] = kind, after
+    yield "every event tells of a crossing", wrong
+    missing = []
+    for variant, location, available in rows(
+            "SELECT variant_id, location_id, on_hand - held - safety_stock FROM shop.stock_level"):
+        level = variant, location
+        kind, after = last.get(level, ("back_in_stock", THRESHOLD + 1))
+        known_low = kind == "low_stock" or after <= THRESHOLD
+        if (available <= 0) != out[level] or (0 < available <= THRESHOLD and not known_low):
+            missing.append((level, available, kind, after))
+    yield "every level is where its last event left it", missing
+    written = {event for event, in rows("SELECT event_id FROM shop.outbox")}
+    unread = []
+    for reader in READERS:
+        rest = {event for event, in rows(
+            f"SELECT event_id FROM inventory_lock.outbox_fetch('{reader}', 10000)")}
+        unread += [(reader, event) for event in written - Shopper.read[reader] - rest]
+    yield "every reader gets every event", unread
 
 
 def changes_of_stock(promised, movements):
@@ -111,12 +157,15 @@ def orders(promised, rows, movements):
               "line_no, variant_id, location_id, quantity) ORDER BY line_no) FROM shop.order_line l "
               "WHERE l.order_id = o.order_id) AS lines FROM shop.orders o")}
     lines = {(line["order_id"]): line for line in records(
-        rows, "SELECT order_id::text, sum(cancelled) AS cancelled, sum(fulfilled) AS fulfilled "
-              "FROM shop.order_line GROUP BY 1")}
+        rows, "SELECT order_id::text, sum(cancelled) AS cancelled, sum(fulfilled) AS fulfilled, "
+              "sum(returned) AS returned FROM shop.order_line GROUP BY 1")}
     restored = collections.Counter()
     for movement in movements.values():
         if (movement["request_key"] or "").startswith("cancel:"):
             restored[movement["request_key"].rsplit(":", 1)[0]] += movement["delta"]
+        if movement["kind"] == "return":
+            key, units = movement["request_key"].rsplit(":", 1)
+            restored[key] += int(units.split("/")[1])
 
     def placed(promise):
         answer, order = promise.answer[0], stored.get(promise.request)
@@ -134,8 +183,14 @@ def orders(promised, rows, movements):
         return (restored[f"cancel:{order}:{key}"] != promise.answer[0]["restored"]
                 and restored[f"cancel:{order}:{key}"])
 
+    def returned(promise):
+        order, key = promise.request
+        return (restored[f"return:{order}:{key}"] != promise.answer[0]["received"]
+                and (promise, restored[f"return:{order}:{key}"]))
+
     yield acknowledged("order", promised["order"], placed)
     yield acknowledged("cancellation", promised["cancel"], cancelled)
+    yield acknowledged("return", promised["return"], returned)
     shipped = collections.Counter()
     for promise in promised["fulfil"]:
         shipped[promise.request] += promise.answer[0]["shipped"]
@@ -150,6 +205,12 @@ def orders(promised, rows, movements):
     yield "no order has less cancelled than was acknowledged", [
         (order, units, lines[order]) for order, units in given_back.items()
         if lines[order]["cancelled"] < units]
+    came_back = collections.Counter()
+    for promise in promised["return"]:
+        came_back[promise.request[0]] += promise.answer[0]["received"]
+    yield "no order has less returned than was acknowledged", [
+        (order, units, lines[order]) for order, units in came_back.items()
+        if lines[order]["returned"] < units]
 
 
 def holds(promised, rows, movements):

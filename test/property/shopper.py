@@ -16,6 +16,8 @@ from load import Client
 VARIANTS = [f"v{n}" for n in range(6)]
 LOCATIONS = ["main", "east"]
 INITIAL = {variant: 25 for variant in VARIANTS}  # at each location
+THRESHOLD = 10  # of every level, for low stock
+READERS = [f"reader {n}" for n in range(3)]  # of events
 NEWEST = 24  # how many orders and holds everybody picks from: few enough to meet
 LEVELS = (psycopg2.extensions.ISOLATION_LEVEL_READ_COMMITTED,
           psycopg2.extensions.ISOLATION_LEVEL_REPEATABLE_READ,
@@ -23,7 +25,8 @@ LEVELS = (psycopg2.extensions.ISOLATION_LEVEL_READ_COMMITTED,
 
 WORK = {  # what: weight
     "adjust": 20, "count": 5, "transfer": 8, "bulk": 4, "order": 20, "cancel": 14, "give_back": 4,
-    "fulfil": 9, "reserve": 14, "confirm": 8, "release": 4, "extend": 4, "order_hold": 6,
+    "fulfil": 9, "return_goods": 9, "linger": 8, "read_events": 14,
+    "reserve": 14, "confirm": 8, "release": 4, "extend": 4, "order_hold": 6,
 }
 
 Promise = collections.namedtuple("Promise", "kind request answer")
@@ -35,6 +38,7 @@ class Shopper(Client):
     orders = collections.deque(maxlen=NEWEST)  # (order id, lines of the answer)
     holds = collections.deque(maxlen=NEWEST)   # reservation ids
     refused = collections.Counter()   # (what, SQLSTATE)
+    read = {reader: set() for reader in READERS}  # ids of events
 
     def connect(self):
         connection = super().connect()
@@ -108,7 +112,8 @@ class Shopper(Client):
         if self.chance.random() < 0.3:
             lines[0]["location_id"] = self.location()
         options = {"wait_timeout": "5 s", "on_failure": self.chance.choice(("raise", "record")),
-                   "partial": self.chance.choice(("reject", "available"))}
+                   "partial": self.chance.choice(("reject", "available")),
+                   "location": self.chance.choice(("single", "single", "split"))}
         if reservation_id:
             options["reservation_id"] = reservation_id
         answer = self.call("order", (self.name, key), "place_order_locked", {
@@ -147,6 +152,34 @@ class Shopper(Client):
         if order := self.any_of(self.orders):
             self.call("fulfil", order[0], "fulfil_order_locked", {
                 "order_id": order[0], "lines": self.lines_of(order)}, repeat=False)
+
+    def return_goods(self):
+        if order := self.any_of(self.orders):
+            key = self.key()
+            self.call("return", (order[0], key), "return_order_locked", {
+                "order_id": order[0], "lines": self.lines_of(order),
+                "restock": self.chance.random() < 0.7, "request_key": key})
+
+    def read_events(self):
+        """Several read under one name; who gets no answer has read nothing and acknowledges nothing."""
+        reader = self.chance.choice(READERS)
+        row = self.once("SELECT coalesce(jsonb_agg(jsonb_build_array(position, event_id)), '[]') "
+                        "FROM inventory_lock.outbox_fetch(%s, %s)", [reader, self.chance.choice((2, 50))])
+        if row is None or not row[0]:
+            return
+        self.answers += 1
+        self.read[reader].update(event for _, event in row[0])
+        if self.chance.random() < 0.7:
+            self.once("SELECT inventory_lock.outbox_ack(%s, %s)",
+                      [reader, max(position for position, _ in row[0])])
+
+    def linger(self):
+        """An event that is written some time before it is committed. Nobody remembers the answer."""
+        row = self.once(
+            "SELECT quantity_after FROM inventory_lock.adjust_stock_locked(variant_id => %s, delta => %s, "
+            "location_id => %s, wait_timeout => '5 s') t, LATERAL pg_sleep(%s + 0 * t.delta)",
+            [self.variant(), self.chance.choice((-15, 15)), self.location(), self.chance.uniform(0, 0.1)])
+        self.answers += row is not None
 
     def reserve(self):
         """A lost answer leaves a hold that nobody knows of: it expires."""
