@@ -42,7 +42,7 @@ IL_FUNCTION(inventory_lock_create_outbox) {
 
 // bind(name, stock_level, movement, orders, order_line, reservation, columns, lock_per_location,
 // variant_column, location_column, product_column, on_hand_column, held_column, version_column,
-// fence_column, create_missing)
+// fence_column, create_missing, order_writer)
 IL_FUNCTION(inventory_lock_bind) {
     constexpr const char *kStockRoles[] = {"variant_id", "location_id", "product_id", "on_hand",
                                            "held",       "version",     "fence"};
@@ -63,6 +63,9 @@ IL_FUNCTION(inventory_lock_bind) {
     request.columns = commerce::ReadJson(arguments.Required(6, "columns"));
     request.lock_per_location = DatumGetBool(arguments.Required(7, "lock_per_location"));
     request.create_missing = DatumGetBool(arguments.Required(15, "create_missing"));
+    if (!arguments.IsNull(16)) {
+        request.order_writer = DatumGetObjectId(arguments.Required(16, "order_writer"));
+    }
     for (size_t i = 0; i < std::size(kStockRoles); i++) {
         if (auto column = arguments.OptionalText(kFirstColumn + static_cast<int>(i))) {
             request.stock_columns.emplace_back(kStockRoles[i], std::move(*column));

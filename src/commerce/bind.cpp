@@ -3,6 +3,7 @@
 #include "commerce/bind.hpp"
 
 #include "commerce/binding_catalogue.hpp"
+#include "commerce/order_writer.hpp"
 #include "commerce/roles.hpp"
 #include "commerce/sql_text.hpp"
 #include "commerce/tables.hpp"
@@ -180,12 +181,15 @@ void Write(const BindRequest &request, const std::array<Oid, kTablesOfBind> &tab
         }
     }
     params.Value(BoolGetDatum(request.lock_per_location)).Value(MakeJsonb(MergedColumns(request)));
+    params.Text(OidIsValid(request.order_writer)
+                    ? std::optional<std::string>(NameOfOrderWriter(request.order_writer))
+                    : std::nullopt);
     const Rows rows = RunAsCatalogueOwner(
         "INSERT INTO inventory_lock.binding (name, stock_level, movement, orders,"
-        " order_line, reservation, lock_per_location, columns)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (name) DO NOTHING RETURNING 1",
+        " order_line, reservation, lock_per_location, columns, order_writer)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (name) DO NOTHING RETURNING 1",
         {TEXTOID, REGCLASSOID, REGCLASSOID, REGCLASSOID, REGCLASSOID, REGCLASSOID, BOOLOID,
-         JSONBOID},
+         JSONBOID, TEXTOID},
         params);
     if (rows.empty()) {
         throw NameIsBound(request.name);
@@ -204,7 +208,8 @@ std::vector<TableId> MissingTables(const BindRequest &request) {
     if (request.create_missing && missing(TableId::kReservation)) {
         tables.push_back(TableId::kReservation);
     }
-    if (request.create_missing && missing(TableId::kOrders) && missing(TableId::kOrderLine)) {
+    if ((request.create_missing || OidIsValid(request.order_writer)) && missing(TableId::kOrders) &&
+        missing(TableId::kOrderLine)) {
         tables.push_back(TableId::kOrders);
         tables.push_back(TableId::kOrderLine);
     }
@@ -239,6 +244,15 @@ void Bind(const BindRequest &request) {
     CheckColumns(request.columns);
     if (IsBound(request.name)) {
         throw NameIsBound(request.name);
+    }
+    const auto given = [&request](TableId id) {
+        return OidIsValid(request.tables[static_cast<size_t>(id)]);
+    };
+    if (OidIsValid(request.order_writer) &&
+        (given(TableId::kOrders) || given(TableId::kOrderLine))) {
+        throw pg::SqlError(ERRCODE_INVALID_PARAMETER_VALUE,
+                           "order_writer stands in place of orders and order_line", {},
+                           "Give either the function or the tables.");
     }
     for (const Oid table : request.tables) {
         if (OidIsValid(table)) {

@@ -20,11 +20,12 @@ struct BindRequest {
     // Arguments of their own: role of stock_level and column.
     std::vector<std::pair<std::string, std::string>> stock_columns;
     bool lock_per_location = false;
+    Oid order_writer = InvalidOid;
     bool create_missing = true;  // tables beside the stock table; one for movements in any case
 };
 
-// Throws 42710 (the name is bound), 42501 (a table is not the caller's), 22023 (columns), IL051.
-// Tells NOTICEs of what will hurt.
+// Throws 42710 (the name is bound), 42501 (a table is not the caller's), 22023 (columns,
+// order_writer), IL051. Tells NOTICEs of what will hurt.
 void Bind(const BindRequest &request);
 
 // False when there is no such binding. 42501 when its stock table exists and is not the caller's.

@@ -216,7 +216,7 @@ std::shared_ptr<Binding> Binding::Load(const std::string &name) {
         " movement::pg_catalog.oid::pg_catalog.int8, orders::pg_catalog.oid::pg_catalog.int8,"
         " order_line::pg_catalog.oid::pg_catalog.int8,"
         " reservation::pg_catalog.oid::pg_catalog.int8, outbox::pg_catalog.oid::pg_catalog.int8,"
-        " outbox_consumer::pg_catalog.oid::pg_catalog.int8, lock_per_location"
+        " outbox_consumer::pg_catalog.oid::pg_catalog.int8, lock_per_location, order_writer"
         " FROM inventory_lock.binding WHERE name OPERATOR(pg_catalog.=) $1",
         {TEXTOID}, params);
     if (rows.empty()) {
@@ -228,6 +228,7 @@ std::shared_ptr<Binding> Binding::Load(const std::string &name) {
     binding->name_ = name;
     Watch(static_cast<Oid>(rows.Int8(0, 0)));
     binding->lock_per_location_ = rows.Bool(0, kTableIds + 1);
+    binding->order_writer_ = rows.Text(0, kTableIds + 2);
     const ColumnNames names = LoadColumnNames(name);
     for (size_t i = 0; i < kTableIds; i++) {
         if (const auto relation = rows.OptionalInt8(0, static_cast<int>(i) + 1)) {
@@ -286,7 +287,7 @@ Statement &Binding::Plan(PlanId id, Builder build) {
 
 bool Binding::SameText(const Binding &other) const {
     return tables_ == other.tables_ && lock_per_location_ == other.lock_per_location_ &&
-           referenced_ == other.referenced_;
+           order_writer_ == other.order_writer_ && referenced_ == other.referenced_;
 }
 
 void Binding::FreePlans() {

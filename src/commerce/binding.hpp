@@ -62,6 +62,7 @@ enum class PlanId : uint8 {
     kExtendReservation,
     kFindExpired,
     kReadDerived,
+    kWriteOwnOrder,
     kWriteEvents,
     kFindUnnumberedEvents,
     kNumberEvents,
@@ -111,6 +112,8 @@ class Binding final {
     const Column *find(TableId id, std::string_view role) const;
 
     bool lock_per_location() const { return lock_per_location_; }
+    // The function that makes the shop's own orders (order_writer.hpp); empty: none.
+    const std::string &order_writer() const { return order_writer_; }
     // Do foreign keys of other tables point at the stock levels?
     bool referenced() const { return referenced_; }
 
@@ -138,6 +141,7 @@ class Binding final {
     std::string name_;
     std::array<Table, kTableIds> tables_;
     bool lock_per_location_ = false;
+    std::string order_writer_;
     bool referenced_ = false;
     std::map<std::string, std::vector<std::string>> seen_products_;
     std::array<std::unique_ptr<Statement>, static_cast<size_t>(PlanId::kPlanIds)> plans_;

@@ -2,6 +2,7 @@
 
 #include "commerce/inspection.hpp"
 
+#include "commerce/order_writer.hpp"
 #include "commerce/roles.hpp"
 #include "commerce/sql_text.hpp"
 
@@ -86,6 +87,7 @@ class Inspection final {
             Error(TableId::kStockLevel, "orders and order_line must be bound together");
         } else if (binding_.has(TableId::kOrders)) {
             CheckUnique(TableId::kOrders, {"user_id", "idempotency_key"}, true);
+            OrderWriter();
             CheckUnique(TableId::kOrderLine, {"order_id", "line_no"}, false);
             CheckType(TableId::kOrderLine, "variant_id", IsId, kIdTypes);
             CheckType(TableId::kOrderLine, "quantity", IsQuantity, kQuantityTypes);
@@ -138,6 +140,20 @@ class Inspection final {
                   "ALTER TABLE " + binding_.table(id).name + " ALTER " + QuoteName(column->name) +
                       " SET DEFAULT 0, ALTER " + QuoteName(column->name) + " SET NOT NULL;");
         }
+    }
+
+    void OrderWriter() {
+        if (binding_.order_writer().empty()) {
+            return;
+        }
+        if (!OrderWriterExists(binding_.order_writer())) {
+            Error(TableId::kOrders,
+                  "function " + OrderWriterText(binding_.order_writer()) + " no longer exists");
+        }
+        CheckType(
+            TableId::kOrders, "order_id",
+            [](Oid type) { return type == TEXTOID || type == VARCHAROID; },
+            "text or varchar to hold what the order writer returns");
     }
 
     void Persistence(TableId id) {

@@ -18,6 +18,8 @@ std::optional<std::string> TextOf(const Json &object, const char *name) {
     return member != nullptr ? std::optional<std::string>(member->text) : std::nullopt;
 }
 
+constexpr size_t kFirstHoldParameter = 23;
+
 // `hold`: a CTE that ends the reservation which the order uses, empty when there is none.
 std::unique_ptr<Statement> OrderStatement(const Binding &binding, const std::string &hold,
                                           const std::vector<Oid> &hold_types) {
@@ -29,8 +31,13 @@ std::unique_ptr<Statement> OrderStatement(const Binding &binding, const std::str
         return pg::Call([type] { return get_array_type(type); });
     };
     const Column *const created_at = binding.find(TableId::kOrders, "created_at");
+    const bool written = !binding.order_writer().empty();
+    const std::string order_id = "COALESCE($" +
+                                 std::to_string(kFirstHoldParameter + hold_types.size()) +
+                                 ", pg_catalog.gen_random_uuid()::pg_catalog.text)";
     const std::string order = InsertSelect(binding, TableId::kOrders,
-                                           {{"user_id", "$11"},
+                                           {{written ? "order_id" : "", order_id},
+                                            {"user_id", "$11"},
                                             {"idempotency_key", "$12"},
                                             {"status", "$13"},
                                             {"total", "$14::pg_catalog.numeric"},
@@ -80,6 +87,9 @@ std::unique_ptr<Statement> OrderStatement(const Binding &binding, const std::str
                                           TEXTARRAYOID};
     types.insert(types.end(), order_types.begin(), order_types.end());
     types.insert(types.end(), hold_types.begin(), hold_types.end());
+    if (written) {
+        types.push_back(TEXTOID);
+    }
     return std::make_unique<Statement>(sql, types);
 }
 
@@ -174,6 +184,9 @@ OrderAnswer WriteOrder(Binding &binding, const OrderRequest &request, const Id &
         .TextArray(prices);
     if (record.hold) {
         AddHold(record, &params);
+    }
+    if (!binding.order_writer().empty()) {
+        params.Text(record.order_id);
     }
     Statement &statement = record.hold
                                ? binding.Plan(PlanId::kWriteOrderFromHold, BuildWriteOrderFromHold)

@@ -14,8 +14,9 @@ namespace inventory_lock::commerce {
 // What there is to write: a placed order, or a rejected one without lines and changes.
 struct OrderRecord {
     const char *status = "placed";
-    std::string response;                // JSON, without the order's id
-    std::vector<std::string> locations;  // by line
+    std::optional<std::string> order_id;  // what the order writer has given it
+    std::string response;                 // JSON, without the order's id
+    std::vector<std::string> locations;   // by line
     std::vector<StockChange> changes;
     std::optional<Hold> hold;  // with what is confirmed of each line
 };

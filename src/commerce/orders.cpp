@@ -5,6 +5,7 @@
 #include "commerce/allocation.hpp"
 #include "commerce/order_difference.hpp"
 #include "commerce/order_record.hpp"
+#include "commerce/order_writer.hpp"
 #include "commerce/purchase_limit.hpp"
 #include "commerce/reservations.hpp"
 #include "commerce/sold_out.hpp"
@@ -309,6 +310,7 @@ std::shared_ptr<Binding> OpenForOrders(const OrderOptions &options) {
 
 OrderAnswer PlaceOrder(Binding &binding, const OrderRequest &request, const OrderOptions &options,
                        locking::WaitBudget &budget) {
+    CheckOrderWriter(binding);
     const Id user = UserId(binding, request);
     if (auto answer = Replay(binding, request, user)) {
         return *answer;
@@ -364,6 +366,10 @@ OrderAnswer PlaceOrder(Binding &binding, const OrderRequest &request, const Orde
     const ServedOrder served = ServedPart(request, demands, allocation);
     OrderRecord record = Describe(served, allocation, order_grant);
     record.hold = hold;
+    if (!binding.order_writer().empty()) {
+        const Json response = ReadJson(MakeJsonb(record.response));
+        record.order_id = WriteOwnOrder(binding, served.request, response.Find("lines")->Text());
+    }
     return WriteOrder(binding, served.request, user, record);
 }
 

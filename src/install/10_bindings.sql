@@ -42,12 +42,12 @@ CREATE FUNCTION inventory_lock.bind(
         lock_per_location boolean DEFAULT false, variant_column text DEFAULT NULL,
         location_column text DEFAULT NULL, product_column text DEFAULT NULL, on_hand_column text DEFAULT NULL,
         held_column text DEFAULT NULL, version_column text DEFAULT NULL, fence_column text DEFAULT NULL,
-        create_missing boolean DEFAULT true)
+        create_missing boolean DEFAULT true, order_writer regprocedure DEFAULT NULL)
     RETURNS void LANGUAGE c AS 'MODULE_PATHNAME', 'inventory_lock_bind';
 REVOKE ALL ON FUNCTION inventory_lock.bind(text, regclass, regclass, regclass, regclass, regclass, jsonb, boolean,
-    text, text, text, text, text, text, text, boolean) FROM PUBLIC;
+    text, text, text, text, text, text, text, boolean, regprocedure) FROM PUBLIC;
 COMMENT ON FUNCTION inventory_lock.bind(text, regclass, regclass, regclass, regclass, regclass, jsonb, boolean,
-    text, text, text, text, text, text, text, boolean) IS 'puts tables that exist already to use, under a name';
+    text, text, text, text, text, text, text, boolean, regprocedure) IS 'puts tables that exist already to use, under a name';
 
 CREATE FUNCTION inventory_lock.create_outbox(binding text DEFAULT 'default') RETURNS void
     LANGUAGE c AS 'MODULE_PATHNAME', 'inventory_lock_create_outbox';
