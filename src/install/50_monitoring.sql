@@ -225,26 +225,28 @@ CREATE VIEW inventory_lock.top AS
             pg_catalog.to_char(s.stats_reset, 'YYYY-MM-DD HH24:MI:SS'))
         FROM stat s
         UNION ALL
-        SELECT 5, 0, pg_catalog.format('%-40s %8s %-20s %9s %8s %9s %-8s', 'held or waited for', 'pid',
+        SELECT 5, 0, pg_catalog.format('%-48s %8s %-20s %9s %8s %9s %-9s', 'held or waited for', 'pid',
             'application', 'for ms', 'waiters', 'ttl ms', 'by')
         UNION ALL
-        SELECT 6, l.rank, pg_catalog.format('%-40s %8s %-20s %9s %8s %9s %-8s',
-            pg_catalog."left"(l.key, 40), COALESCE(l.pid::text, '-'),
+        SELECT 6, l.rank, pg_catalog.format('%-48s %8s %-20s %9s %8s %9s %-9s',
+            pg_catalog."left"(l.key, 48), COALESCE(l.pid::text, '-'),
             pg_catalog."left"(COALESCE(NULLIF(l.application, ''), '-'), 20),
             COALESCE(pg_catalog.round(EXTRACT(epoch FROM pg_catalog.clock_timestamp()
                 OPERATOR(pg_catalog.-) l.since) OPERATOR(pg_catalog.*) 1000)::text, '-'),
             l.waiters, COALESCE(l.ttl_ms::text, '-'),
-            CASE WHEN l."foreign" THEN 'foreign' ELSE l.protection END)
+            CASE WHEN l."foreign" THEN 'foreign'
+                WHEN l.pid IS NULL AND l.state OPERATOR(pg_catalog.<>) 'held' THEN l.state
+                ELSE l.protection END)
         FROM (
             SELECT k.*, pg_catalog.row_number() OVER (ORDER BY k.waiters DESC, k.since, k.key) AS rank
             FROM locks k) l
         WHERE l.rank OPERATOR(pg_catalog.<=) 10
         UNION ALL
-        SELECT 7, 0, pg_catalog.format('%-40s %8s %9s %9s %12s %12s', 'most waited for', 'waits',
+        SELECT 7, 0, pg_catalog.format('%-48s %8s %9s %9s %12s %12s', 'most waited for', 'waits',
             'timed out', 'cancelled', 'mean ms', 'longest ms')
         UNION ALL
-        SELECT 8, k.rank, pg_catalog.format('%-40s %8s %9s %9s %12s %12s',
-            pg_catalog."left"(k.key, 40), k.waits, k.timed_out, k.cancelled,
+        SELECT 8, k.rank, pg_catalog.format('%-48s %8s %9s %9s %12s %12s',
+            pg_catalog."left"(k.key, 48), k.waits, k.timed_out, k.cancelled,
             pg_catalog.round(k.wait_ms OPERATOR(pg_catalog./)
                 GREATEST(k.waits_at_least, 1)::numeric, 1),
             pg_catalog.round(k.longest_ms, 1))

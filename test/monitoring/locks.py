@@ -39,6 +39,26 @@ def check_active_locks_say_who(bench):
         waiter.commit()
 
 
+def check_top_loses_no_column(bench):
+    holder = bench.session("a" * 63)
+    attempt(holder, f"SELECT inventory_lock.acquire_lock('{'k' * 250}')")
+    bench.redis_cli("SET", "inventory_lock:b", "somebody-else", "PX", "60000")
+    waiter = bench.session("waiter")
+    background = bench.in_background(waiter, ADJUST % "b")
+    bench.wait_until_waiting(waiter)
+    page = bench.sql("SELECT * FROM inventory_lock.top").splitlines()
+    bench.ok(all(len(line) <= 118 for line in page), "top fits 120 columns with long names", "\n".join(page))
+    held = [line.split() for line in page if "kkkk" in line]
+    bench.equal([(line[1], line[-1]) for line in held[:1]], [(str(holder.info.backend_pid), "redis")],
+                "and shows the whole row of a long key")
+    bench.ok(any("inventory_lock:b" in line and line.rstrip().endswith("foreign") for line in page),
+             "top says who is foreign", "\n".join(page))
+    holder.commit()
+    bench.redis_cli("DEL", "inventory_lock:b")
+    background.result()
+    waiter.commit()
+
+
 def check_foreign_holders_are_seen(bench):
     bench.redis_cli("SET", "inventory_lock:a", "somebody-else", "PX", "60000")
     waiter = bench.session("waiter")
