@@ -39,6 +39,7 @@ class Load:
         self.told = Told()
         self.samples = []
         self.events = []
+        self.top = ""
         self.started = 0.0
 
     def now(self):
@@ -151,6 +152,9 @@ class Load:
                 " count(pid) FILTER (WHERE protection <> 'redis'),"
                 " (SELECT mode FROM inventory_lock.get_status()) FROM inventory_lock.get_locks()")
                 ).fetchone()
+            if not self.top and self.now() > self.options["SECONDS"] / 2:
+                lines = await connection.execute("SELECT * FROM inventory_lock.top")
+                self.top = "\n".join(line for line, in await lines.fetchall())
             self.samples.append(Sample(self.now(), *(int(value) for value in row[:4]), row[4]))
             if len(self.samples) > 1 and self.samples[-2].mode != row[4]:
                 self.events.append((self.now(), f"locks by {row[4]}"))

@@ -4,13 +4,13 @@ import collections
 import html
 import math
 
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 860, 214, 64, 30, 24
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 860, 224, 64, 40, 24
 COLOURS = ("#1f6fb2", "#c2571a", "#2c8a4b", "#8a4fa3")
 STYLE = """body{font:15px/1.45 system-ui,sans-serif;max-width:900px;margin:2em auto;color:#222;padding:0 1em}
 h1{font-size:1.5em}h2{font-size:1.1em;margin:1.6em 0 .3em}table{border-collapse:collapse}
 td,th{padding:.2em .8em .2em 0;text-align:left;vertical-align:top}pre{background:#f4f4f4;padding:.8em;overflow:auto;
 font-size:12px}.good{color:#2c8a4b}.bad{color:#b3261e;font-weight:bold}svg{background:#fbfbfb;max-width:100%}
-svg text{font:11px system-ui,sans-serif;fill:#555}"""
+th{white-space:nowrap}svg text{font:11px system-ui,sans-serif;fill:#555;paint-order:stroke;stroke:#fbfbfb;stroke-width:4px}"""
 
 
 def text(value):
@@ -25,9 +25,9 @@ def short(value):
 
 
 def above(value):
-    """The next number of 1, 2, 4, 10, 20, … that is not below: four even steps to it are round."""
+    """The next number of 1, 2, 4, 6, 8, 10, 20, … that is not below: four even steps to it are round."""
     power = 10.0 ** math.floor(math.log10(max(value, 1e-9)))
-    return next(power * factor for factor in (1, 2, 4, 10) if power * factor >= value)
+    return next(power * factor for factor in (1, 2, 4, 6, 8, 10) if power * factor >= value)
 
 
 def frame(x_max, y_max, x_name, events, x_ticks=None):
@@ -46,13 +46,22 @@ def frame(x_max, y_max, x_name, events, x_ticks=None):
                      f'<text x="{LEFT - 6}" y="{y(value) + 4:.1f}" text-anchor="end">{short(value)}</text>')
     for value, label in x_ticks or [(n * above(x_max / 8), short(n * above(x_max / 8))) for n in range(9)
                                  if n * above(x_max / 8) <= x_max]:
-        parts.append(f'<text x="{x(value):.1f}" y="{HEIGHT - 10}" text-anchor="middle">{label}</text>')
-    parts.append(f'<text x="{WIDTH - 12}" y="{HEIGHT}" text-anchor="end">{text(x_name)}</text>')
-    for number, (at, what) in enumerate(events):
+        parts.append(f'<text x="{x(value):.1f}" y="{HEIGHT - 24}" text-anchor="middle">{label}</text>')
+    parts.append(f'<text x="{WIDTH - 12}" y="{HEIGHT - 6}" text-anchor="end">{text(x_name)}</text>')
+    for at, _ in events:
         parts.append(f'<line x1="{x(at):.1f}" x2="{x(at):.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"'
-                     ' stroke="#b3261e" stroke-dasharray="4 3"/>'
-                     f'<text x="{x(at) + 4:.1f}" y="{TOP + 10 + 13 * (number % 3)}">{text(what)}</text>')
+                     ' stroke="#b3261e" stroke-dasharray="4 3"/>')
     return parts, x, y
+
+
+def names_of(events, x):
+    """To be drawn last, above the lines: each beside its mark, on the side where there is room."""
+    parts = []
+    for number, (at, what) in enumerate(events):
+        left = x(at) > WIDTH - 130
+        parts.append(f'<text x="{x(at) + (-4 if left else 4):.1f}" y="{TOP + 10 + 13 * (number % 3)}"'
+                     f' text-anchor="{"end" if left else "start"}">{text(what)}</text>')
+    return parts
 
 
 def drawing(parts):
@@ -68,7 +77,7 @@ def lines(title, series, events, x_max):
         path = " ".join(f"{x(at):.1f},{y(value):.1f}" for at, value in points)
         parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.6"/>'
                      f'<text x="{LEFT + 170 * number}" y="{TOP - 10}" style="fill:{colour}">{text(name)}</text>')
-    return f"<h2>{text(title)}</h2>{drawing(parts)}"
+    return f"<h2>{text(title)}</h2>{drawing(parts + names_of(events, x))}"
 
 
 def bars(title, calls):
@@ -77,9 +86,9 @@ def bars(title, calls):
     if not counts:
         return ""
     low, high = min(counts), max(counts) + 1
-    ticks = [(power * 4 - low, short(2.0 ** power) + " ms")
+    ticks = [(power * 4 - low, f"{2.0 ** power / 1000:.3g} s" if power >= 10 else f"{2.0 ** power:g} ms")
              for power in range(math.ceil(low / 4), high // 4 + 1)]
-    parts, x, y = frame(high - low, above(max(counts.values())), "", [], ticks)
+    parts, x, y = frame(high - low, above(max(counts.values())), "response time", [], ticks)
     for at, count in counts.items():
         parts.append(f'<rect x="{x(at - low) + 0.5:.1f}" width="{x(1) - x(0) - 1:.1f}" y="{y(count):.1f}"'
                      f' height="{y(0) - y(count):.1f}" fill="{COLOURS[0]}"/>')
@@ -98,7 +107,7 @@ def quantile(values, part):
     return values[min(len(values) - 1, int(len(values) * part))]
 
 
-def page(options, load, results, statistics, seconds):
+def page(options, load, results, seconds):
     told, step = load.told, max(0.25, options["SECONDS"] / 100)
     end = max([seconds] + [sample.at for sample in load.samples])
     groups = by_time(told.calls, step)
@@ -117,8 +126,8 @@ def page(options, load, results, statistics, seconds):
         parts.append(f"<tr><td class='{'good' if good else 'bad'}'>{'holds' if good else 'BROKEN'}</td>"
                      f"<td>{text(what)}{'' if good else '<br>' + text(detail)}</td></tr>")
     parts.append("</table>")
-    parts.append(lines("Stock", [("units left", [(s.at, s.stock) for s in load.samples])], load.events, end))
-    parts.append(lines("Answers per second", [
+    parts.append(lines("Stock, units", [("left in all", [(s.at, s.stock) for s in load.samples])], load.events, end))
+    parts.append(lines("Answers, calls per second", [
         (name, [(group * step, sum(call.outcome == outcome for call in calls) / step)
                 for group, calls in groups])
         for name, outcome in (("sold", "ok"), ("short of stock", "short"), ("failed", "error"))],
@@ -127,10 +136,10 @@ def page(options, load, results, statistics, seconds):
         (name, [(group * step, quantile([call.took for call in calls], part) * 1000)
                 for group, calls in groups]) for name, part in (("median", .5), ("99 of 100 below", .99))],
         load.events, end))
-    parts.append(lines("Locks", [("waiting", [(s.at, s.waiters) for s in load.samples]),
+    parts.append(lines("Locks, transactions", [("waiting", [(s.at, s.waiters) for s in load.samples]),
                                  ("held", [(s.at, s.held) for s in load.samples]),
                                  ("held without Redis", [(s.at, s.degraded) for s in load.samples])],
                        load.events, end))
-    parts.append(bars("Distribution of response times", told.calls))
-    parts.append(f"<h2>inventory_lock.top at the end</h2><pre>{text(statistics)}</pre></html>")
+    parts.append(bars("Distribution of response times, calls", told.calls))
+    parts.append(f"<h2>inventory_lock.top in the middle of the run</h2><pre>{text(load.top)}</pre></html>")
     return "\n".join(parts)
