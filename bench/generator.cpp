@@ -6,11 +6,15 @@
 //
 //     generator CONNINFO CLIENTS NAME=STATEMENT...      each statement has one text parameter, $1
 //     sql TEXT                      runs TEXT on every connection           → "ok"
-//     slice NAME CLIENTS HOT MS     HOT is 1 (all on key 0) or 0 (a key of its own for each client)
+//     slice NAME CLIENTS KEYS MS    KEYS is 0 (a key of its own for each client) or the number of
+//     keys
+//                                   that all draw from, at random
 //                                   → "CALLS ERRORS SECONDS P50_US P99_US MAX_US"
+//     burst NAME CLIENTS CALLS      so many calls on key 0, as fast as the clients can → the same
 //
 // A slice is a closed loop: each client sends its next call when it has the answer to the last one.
-// Calls that begin before the end of the slice are waited for and count. One thread, one epoll.
+// Calls that begin before the end of the slice are waited for and count; calls that fail count as
+// errors and are timed like others. One thread, one epoll.
 
 #include <libpq-fe.h>
 #include <sys/epoll.h>
@@ -22,6 +26,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <random>
 #include <string>
 #include <utility>
 #include <vector>
@@ -101,14 +106,22 @@ class Generator {
         }
     }
 
-    Slice RunSlice(const std::string &name, size_t clients, bool hot, int64_t duration_ms) {
+    // Ends when `duration_ms` are over or `calls` have been sent, whichever is first.
+    Slice RunSlice(const std::string &name, size_t clients, size_t keys, int64_t duration_ms,
+                   int64_t calls) {
         Slice slice;
         const int64_t begin = NowUs();
         const int64_t end = begin + duration_ms * 1000;
+        std::uniform_int_distribution<size_t> any(0, keys > 0 ? keys - 1 : 0);
+        int64_t sent = 0;
         size_t busy = 0;
-        for (size_t number = 0; number < clients; ++number) {
-            clients_[number].key = "bench-" + std::to_string(hot ? 0 : number);
+        const auto send = [&](size_t number) {
+            clients_[number].key = "bench-" + std::to_string(keys == 0 ? number : any(random_));
             Send(clients_[number], name);
+            ++sent;
+        };
+        for (size_t number = 0; number < clients && sent < calls; ++number) {
+            send(number);
             ++busy;
         }
         epoll_event events[64];
@@ -122,8 +135,8 @@ class Generator {
                 if (!Finished(client, &slice)) {
                     continue;
                 }
-                if (NowUs() < end) {
-                    Send(client, name);
+                if (NowUs() < end && sent < calls) {
+                    send(events[index].data.u64);
                 } else {
                     --busy;
                 }
@@ -162,17 +175,15 @@ class Generator {
         while (PQisBusy(connection) == 0) {
             const Result result(PQgetResult(connection));
             if (result == nullptr) {
-                if (good) {
-                    ++slice->calls;
-                    slice->latencies_us.push_back(NowUs() - client.sent_us);
-                } else {
-                    ++slice->errors;
-                }
+                ++(good ? slice->calls : slice->errors);
+                slice->latencies_us.push_back(NowUs() - client.sent_us);
                 return true;
             }
             if (PQresultStatus(result.get()) != PGRES_TUPLES_OK) {
                 good = false;
-                std::fprintf(stderr, "generator: %s", PQresultErrorMessage(result.get()));
+                if (slice->errors == 0) {
+                    std::fprintf(stderr, "generator: %s", PQresultErrorMessage(result.get()));
+                }
             }
         }
         return false;
@@ -180,6 +191,7 @@ class Generator {
 
     int epoll_;
     std::vector<Client> clients_;
+    std::mt19937_64 random_{1};
 };
 
 }  // namespace
@@ -203,23 +215,29 @@ int main(int argc, char **argv) {
         line[std::strcspn(line, "\n")] = '\0';
         char name[64];
         size_t clients = 0;
-        int hot = 0;
-        long duration_ms = 0;
+        size_t keys = 0;
+        long limit = 0;
+        Slice slice;
         if (std::strncmp(line, "sql ", 4) == 0) {
             generator.Run(line + 4);
             std::puts("ok");
-        } else if (std::sscanf(line, "slice %63s %zu %d %ld", name, &clients, &hot, &duration_ms) ==
-                       4 &&
+            std::fflush(stdout);
+            continue;
+        }
+        if (std::sscanf(line, "slice %63s %zu %zu %ld", name, &clients, &keys, &limit) == 4 &&
+            clients <= count) {
+            slice = generator.RunSlice(name, clients, keys, limit, INT64_MAX);
+        } else if (std::sscanf(line, "burst %63s %zu %ld", name, &clients, &limit) == 3 &&
                    clients <= count) {
-            const Slice slice = generator.RunSlice(name, clients, hot != 0, duration_ms);
-            std::printf("%lld %lld %.6f %lld %lld %lld\n", static_cast<long long>(slice.calls),
-                        static_cast<long long>(slice.errors), slice.seconds,
-                        static_cast<long long>(slice.Quantile(0.5)),
-                        static_cast<long long>(slice.Quantile(0.99)),
-                        static_cast<long long>(slice.Quantile(1.0)));
+            slice = generator.RunSlice(name, clients, 1, 600000, limit);
         } else {
             Fail(std::string("what is this: ") + line);
         }
+        std::printf("%lld %lld %.6f %lld %lld %lld\n", static_cast<long long>(slice.calls),
+                    static_cast<long long>(slice.errors), slice.seconds,
+                    static_cast<long long>(slice.Quantile(0.5)),
+                    static_cast<long long>(slice.Quantile(0.99)),
+                    static_cast<long long>(slice.Quantile(1.0)));
         std::fflush(stdout);
     }
     return 0;

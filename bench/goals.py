@@ -1,0 +1,409 @@
+"""The goals in numbers: each with what others do, what is aimed at and what is measured here. sync is on
+where nothing else is said.
+
+Part of `make bench`, after the tables of bench/run; also alone: `make bench GOALS="S1 S5"`. Variants
+take turns, figures are medians over rounds. "Row lock" is the function sfu of sfu.sql.
+"""
+
+import json
+import os
+import statistics
+import threading
+import time
+
+import psycopg2
+import redis as redis_py
+
+from generator import Generator
+from servers import AREA, Postgres, Redis, poll
+
+QUICK = bool(os.environ.get("QUICK"))
+ROUNDS = 3 if QUICK else 5
+SLICE_MS = 500 if QUICK else 1500
+TRIES = 60 if QUICK else 300
+SKUS = 10000
+CLIENTS = 256
+LOCKED = "SELECT quantity_after FROM inventory_lock.decrement_stock_on_purchase($1, 1)"
+WORKER = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'inventory_lock worker'"
+
+
+def middle(values):
+    return statistics.median(values)
+
+
+def quantile(values, share):
+    ordered = sorted(values)
+    return ordered[min(int(share * len(ordered)), len(ordered) - 1)]
+
+
+def timed_ms(action):
+    began = time.perf_counter()
+    action()
+    return (time.perf_counter() - began) * 1000
+
+
+class Bench:
+    """Two servers on one Redis, one more that has none, and a load generator for each that needs one."""
+
+    def __init__(self):
+        settings = {"shared_buffers": "512MB", "max_wal_size": "4GB", "checkpoint_timeout": "1h",
+                    "max_connections": 1100,
+                    "inventory_lock.max_leases": 16384}
+        self.redis = Redis("goals_redis")
+        self.one = Postgres("goals_one", redis=self.redis, settings=settings)
+        self.two = Postgres("goals_two", redis=self.redis)
+        self.direct = Postgres("goals_direct", settings=settings)
+
+    def __enter__(self):
+        for server in (self.redis, self.one, self.two, self.direct):
+            server.start()
+        here = os.path.dirname(__file__)
+        sql = "".join(open(os.path.join(here, name), encoding="utf-8").read()
+                      for name in ("sfu.sql", "peers.sql"))
+        for server in (self.one, self.two, self.direct):
+            server.psql("SET client_min_messages = error; CREATE EXTENSION inventory_lock;"
+                        "SELECT inventory_lock.create_tables();"
+                        "INSERT INTO shop.stock_level (variant_id, on_hand) "
+                        f"SELECT 'bench-' || n, 1000000000 FROM generate_series(0, {SKUS - 1}) n;"
+                        "INSERT INTO shop.stock_level (variant_id, on_hand) VALUES ('empty', 0);"
+                        "ANALYZE;" + sql)
+        for server in (self.one, self.two):
+            server.wait_for_redis("postgres")
+        self.direct.psql("CREATE FUNCTION direct_lock(text, integer) RETURNS void LANGUAGE c AS "
+                         f"'{AREA}/tmp/direct.so'")
+        self.cache = redis_py.Redis(port=self.redis.port)
+        self.generator = Generator(self.one.dsn(), CLIENTS, {
+            "sfu": "SELECT sfu($1, 1)", "locked": LOCKED, "early": LOCKED,
+            "advisory": "SELECT advisory_sfu($1, 1)",
+            "sold_out": "SELECT inventory_lock.decrement_stock_on_purchase('empty' || left($1, 0), 1)",
+            "look": "SELECT on_hand FROM shop.stock_level WHERE variant_id = 'empty' || left($1, 0)"})
+        self.by_direct = Generator(self.direct.dsn(), 64, {
+            "direct": f"SELECT direct_lock('inventory_lock:' || $1, {self.redis.port}), ({LOCKED})"})
+        self.by_direct.ask("sql SET client_min_messages = error")
+        return self
+
+    def __exit__(self, *_):
+        self.generator.close()
+        self.by_direct.close()
+        for server in (self.direct, self.two, self.one, self.redis):
+            server.stop()
+
+    def slice(self, name, clients, keys, milliseconds=SLICE_MS):
+        if name == "direct":
+            return self.by_direct.slice(name, clients, keys, milliseconds)
+        self.generator.ask(f"sql SET inventory_lock.early_release = {'on' if name == 'early' else 'off'}")
+        return self.generator.slice(name, clients, keys, milliseconds)
+
+    def compare(self, names, clients, keys):
+        """name → slices, in turns; the first turn warms up and is thrown away."""
+        slices = {name: [] for name in names}
+        for number in range(ROUNDS + 1):
+            for name in names if number % 2 else reversed(names):
+                slices[name].append(self.slice(name, clients, keys, SLICE_MS if number else 200))
+        return {name: of[1:] for name, of in slices.items()}
+
+    def rates(self, names, clients, keys):
+        return {name: middle(s.per_second for s in of)
+                for name, of in self.compare(names, clients, keys).items()}
+
+    def sync(self, value):
+        for generator in (self.generator, self.by_direct):
+            generator.ask(f"sql SET synchronous_commit = {value}")
+
+    def linger(self, value):
+        self.one.reload(inventory_lock__lease_linger=value)
+        poll(lambda: self.one.psql("SHOW inventory_lock.lease_linger") == value, "the setting is there")
+
+    def commands(self):
+        stats = self.cache.info("commandstats")
+        return sum(of["calls"] for name, of in stats.items() if name in ("cmdstat_evalsha", "cmdstat_eval"))
+
+    def connect(self, server=None):
+        connection = psycopg2.connect((server or self.one).dsn())
+        connection.autocommit = True
+        return connection
+
+
+def s1_hot(bench):
+    ratios, rates = [], {}
+    for clients in (8, 64, 256):
+        rates[clients] = bench.rates(["sfu", "locked", "early"], clients, 1)
+        ratios.append([rates[clients][name] / rates[clients]["sfu"] for name in ("early", "locked")])
+    keeps = rates[256]["early"] / rates[8]["early"]
+    return [("S1", "hot SKU, 8 / 64 / 256 clients, × row lock", "1.3 / 2.0 / 3.5 (advisory lock first)",
+             "≥ 3 / 5 / 8", " / ".join(f"{early:.1f}" for early, _ in ratios) + " (early_release), "
+             + " / ".join(f"{plain:.1f}" for _, plain in ratios) + " (off)"),
+            ("S1", "the same, rate at 256 clients ÷ at 8", "0.06 to 0.14 (row lock)", "≥ 0.7", f"{keeps:.2f}")]
+
+
+def s3_single(bench):
+    bench.sync("off")
+    cold = bench.compare(["direct", "locked"], 1, 0)
+    bench.linger("1s")
+    warm = bench.compare(["direct", "locked"], 1, 0)
+    bench.linger("0")
+    bench.sync("on")
+    ratio = [middle(s.p50_ms for s in of["locked"]) / middle(s.p50_ms for s in of["direct"])
+             for of in (cold, warm)]
+    return [("S3", "one client, sync off, p50 ÷ with a Redis connection of the backend's own", "1.43",
+             "≤ 1.2 cold, ≤ 0.5 warm", f"{ratio[0]:.2f} cold, {ratio[1]:.2f} warm (lease_linger = 1s)")]
+
+
+def s4_many(bench):
+    bench.sync("off")
+    rates = bench.rates(["direct", "locked"], 64, 0)
+    bench.sync("on")
+    return [("S4", "the same at 64 clients, calls/s, ×", "1.7 to 1.9", "≥ 1.8",
+             f"{rates['locked'] / rates['direct']:.2f}")]
+
+
+def s5_spread(bench):
+    ratios, commands = [], []
+    for clients in (1, 8, 64):
+        before = bench.commands()
+        slices = bench.compare(["sfu", "locked"], clients, SKUS)
+        calls = sum(s.calls for s in slices["locked"])
+        commands.append((bench.commands() - before) / calls * ROUNDS / (ROUNDS + 0.4))
+        ratios.append(middle(s.per_second for s in slices["locked"])
+                      / middle(s.per_second for s in slices["sfu"]))
+    before = bench.commands()
+    hot = bench.slice("locked", 64, 1)
+    per_hot = (bench.commands() - before) / hot.calls
+    return [("S5", "10,000 SKUs, 1 / 8 / 64 clients, × row lock", "0.57 / 0.72 / 0.75", "≥ 0.75 / 0.85 / 0.95",
+             " / ".join(f"{ratio:.2f}" for ratio in ratios)),
+            ("S7", "Redis commands per call, alone / on a hot SKU", "2 to 3 / 500 to 3,000",
+             "≤ 2.1 / ≤ 0.05", f"{max(commands):.2f} / {per_hot:.3f}")]
+
+
+def lines_of(count):
+    return [{"variant_id": f"bench-{n * 7 % SKUS}", "quantity": 1, "unit_price": 1.5} for n in range(count)]
+
+
+def place(cursor, lines):
+    cursor.execute("SELECT order_id FROM inventory_lock.place_order_locked('ann', gen_random_uuid()::text, "
+                   "%s)", (json.dumps(lines),))
+
+
+def s6_orders(bench):
+    connection = bench.connect()
+    cursor = connection.cursor()
+
+    def one_by_one():
+        cursor.execute("BEGIN")
+        for line in lines_of(5):
+            cursor.execute("SELECT quantity_after FROM inventory_lock.decrement_stock_on_purchase(%s, 1)",
+                           (line["variant_id"],))
+        cursor.execute("COMMIT")
+    times = {"order": [], "calls": []}
+    for _ in range(TRIES):
+        times["order"].append(timed_ms(lambda: place(cursor, lines_of(5))))
+        times["calls"].append(timed_ms(one_by_one))
+    rows = [("S6", "order of 5 lines, × faster than 5 single calls in one transaction", "2.5 to 3", "≥ 3",
+             f"{middle(times['calls']) / middle(times['order']):.1f}")]
+    ratios = []
+    for count in (1, 10, 100):
+        ours, hand = [], []
+        for _ in range(max(TRIES // 3, 20)):
+            ours.append(timed_ms(lambda: place(cursor, lines_of(count))))
+            hand.append(timed_ms(lambda: cursor.execute(
+                "SELECT order_by_hand('ann', %s)", (json.dumps(lines_of(count)),))))
+        ratios.append(middle(ours) / middle(hand))
+    rows.append(("", "order of 1 / 10 / 100 lines, time ÷ the same writes by hand", "", "≤ 1.3",
+                 " / ".join(f"{ratio:.2f}" for ratio in ratios)))
+    changes = json.dumps([{"variant_id": f"bench-{n}", "delta": 1} for n in range(SKUS)])
+    cursor.execute("SET inventory_lock.max_keys_per_transaction = 10000")
+    ours, hand = [], []
+    for _ in range(ROUNDS):
+        ours.append(timed_ms(lambda: cursor.execute(
+            "SELECT count(*) FROM inventory_lock.adjust_stock_bulk_locked(%s)", (changes,))))
+        hand.append(timed_ms(lambda: cursor.execute("SELECT bulk_by_hand(%s)", (changes,))))
+    rows.append(("", "bulk change of 10,000 rows, time ÷ the same writes by hand", "", "≤ 1.3",
+                 f"{middle(ours) / middle(hand):.2f}"))
+    connection.close()
+    return rows
+
+
+def after_release(bench, server, let_go, take="SELECT inventory_lock.acquire_lock('bench', '10 s')"):
+    """ms from the return of let_go() to the waiter's answer, as often as TRIES says."""
+    waiter, watcher = bench.connect(server), bench.connect(server)
+    cursor, watch, times = waiter.cursor(), watcher.cursor(), []
+    for _ in range(TRIES):
+        free = let_go()
+        answered = []
+
+        def wait():
+            cursor.execute(take)
+            answered.append(time.perf_counter())
+        thread = threading.Thread(target=wait)
+        thread.start()
+        poll(lambda: watch.execute("SELECT wait_event IS NOT NULL AND state = 'active' FROM pg_stat_activity "
+                                   f"WHERE pid = {waiter.info.backend_pid}") or watch.fetchone()[0],
+             "the waiter waits", interval_s=0.001)
+        time.sleep(0.003)
+        free()
+        freed = time.perf_counter()
+        thread.join()
+        times.append((answered[0] - freed) * 1000)
+    waiter.close()
+    watcher.close()
+    return times
+
+
+def s8_handover(bench):
+    holder = psycopg2.connect(bench.one.dsn())
+    cursor = holder.cursor()
+
+    def hold():
+        cursor.execute("SELECT inventory_lock.acquire_lock('bench')")
+        return holder.commit
+    times = after_release(bench, bench.one, hold)
+    holder.close()
+    return [("S8", "hand-over between backends, p50 after the commit's answer", "50 to 106 ms", "< 0.3 ms",
+             f"{middle(times):.2f} ms")]
+
+
+def s9_foreign(bench):
+    def hold():
+        poll(lambda: bench.cache.set("lock:bench", "foreign", px=30000, nx=True), "the key is free",
+             interval_s=0.0005)
+        return lambda: bench.cache.delete("lock:bench")
+    times = after_release(bench, bench.one, hold)
+    return [("S9", "a foreign client's release to our grant, p50 / p99", "50 to 250 ms", "< 2 / < 10 ms",
+             f"{middle(times):.2f} / {quantile(times, 0.99):.2f} ms")]
+
+
+def s10_clusters(bench):
+    grants, stop = {}, time.monotonic() + (3 if QUICK else 10)
+    events = []
+
+    def work(name, server):
+        connection = psycopg2.connect(server.dsn())
+        cursor = connection.cursor()
+        while time.monotonic() < stop:
+            cursor.execute("SELECT inventory_lock.acquire_lock('between', '10 s')")
+            granted = time.perf_counter()
+            connection.commit()
+            events.append((granted, time.perf_counter(), name))
+            grants[name] = grants.get(name, 0) + 1
+        connection.close()
+    threads = [threading.Thread(target=work, args=(name, server))
+               for name, server in (("one", bench.one), ("two", bench.two)) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    events.sort()
+    gaps = [(b[0] - a[1]) * 1000 for a, b in zip(events, events[1:]) if a[2] != b[2]]
+    share = grants.get("one", 0) / max(sum(grants.values()), 1)
+    return [("S10", "hand-over between two busy clusters, p50; share of the one", "2.6 ms (Redisson)",
+             "< 1 ms; 40 to 60 %", f"{middle(gaps) if gaps else float('nan'):.2f} ms; {share:.0%}")]
+
+
+def s11_fairness(bench):
+    slices = bench.compare(["locked", "early"], 64, 1)
+    now = {name: middle(s.p99_ms / s.p50_ms for s in of) for name, of in slices.items()}
+    return [("S11", "64 waiters, p99 ÷ p50 of the call", "195 (polling)", "≤ 3",
+             f"{now['locked']:.1f}, {now['early']:.1f} with early_release")]
+
+
+def s12_sold_out(bench):
+    rates = bench.rates(["look", "sold_out"], 64, 0)
+    return [("S12", "sold-out SKU, 64 clients, refusals/s ÷ plain SELECTs/s", "", "≥ 0.6",
+             f"{rates['sold_out'] / rates['look']:.2f}")]
+
+
+def s14_memory(bench):
+    count = 200 if QUICK else 1000
+    connections = [bench.connect() for _ in range(count)]
+
+    def rss_kb(pid):
+        with open(f"/proc/{pid}/status", encoding="utf-8") as status:
+            return next(int(line.split()[1]) for line in status if line.startswith("RssAnon"))
+    cursors = [connection.cursor() for connection in connections]
+    for number, cursor in enumerate(cursors[: count // 2]):
+        cursor.execute("SELECT sfu(%s, 1)", (f"bench-{number}",))
+    for number, cursor in enumerate(cursors[count // 2:]):
+        cursor.execute(LOCKED.replace("$1", "%s"), (f"bench-{number}",))
+    backends = [middle(rss_kb(connection.info.backend_pid) for connection in half)
+                for half in (connections[: count // 2], connections[count // 2:])]
+    worker = rss_kb(int(bench.one.psql(WORKER)))
+    clients = [c for c in bench.cache.client_list() if c["name"].startswith("inventory_lock")]
+    shared = bench.one.psql("SELECT sum(allocated_size) FROM pg_shmem_allocations WHERE name LIKE 'inventory_lock%'")
+    for connection in connections:
+        connection.close()
+    return [("S14", f"Redis connections at {count} backends; worker; a backend more than with the row lock",
+             "one for each client", "≤ 4; < 32 MB; ≤ 1 MB",
+             f"{len(clients) / 2:g}; {worker / 1024:.1f} MB; {(backends[1] - backends[0]) / 1024:.2f} MB"),
+            ("", "shared memory at max_leases = 8192, 1,100 connections", "", "", f"{int(shared or 0) / 2**20:.1f} MB")]
+
+
+def s15_growth(bench):
+    per_sku = [bench.slice("locked", 8, keys).per_second for keys in (100, 1000, SKUS)]
+    connection = bench.connect()
+    cursor = connection.cursor()
+    per_line = []
+    for count in (1, 10, 50, 200):
+        times = [timed_ms(lambda: place(cursor, lines_of(count))) for _ in range(20)]
+        per_line.append(middle(times) / count)
+    connection.close()
+    return [("S15", "calls/s over 10² / 10³ / 10⁴ SKUs, 8 clients", "", "flat",
+             " / ".join(f"{rate:,.0f}" for rate in per_sku)),
+            ("S15", "ms per line of an order of 1 / 10 / 50 / 200", "", "linear or better",
+             " / ".join(f"{ms:.2f}" for ms in per_line))]
+
+
+def s16_burst(bench):
+    bench.slice("locked", 50, 1, 200)
+    rows = {}
+    for name in ("sfu", "locked", "early"):
+        bench.generator.ask(f"sql SET inventory_lock.early_release = {'on' if name == 'early' else 'off'}")
+        seconds, commands = [], []
+        for _ in range(ROUNDS):
+            before = bench.commands()
+            burst = bench.generator.burst(name, 50, 1000)
+            seconds.append(burst.seconds)
+            commands.append((bench.commands() - before) / 1000)
+            if burst.errors:
+                raise RuntimeError(f"burst of {name}: {burst.errors:.0f} calls failed")
+        rows[name] = middle(seconds), middle(commands)
+    return [("S16", "1,000 buyers of one SKU over 50 connections, until the last is answered; Redis commands a sale",
+             "5 to 30 s; 147 (redis-py)", "≤ 1.5 s; ≤ 0.1",
+             f"{rows['early'][0]:.2f} s early_release, {rows['locked'][0]:.2f} s off (row lock alone "
+             f"{rows['sfu'][0]:.2f} s); {rows['locked'][1]:.3f}")]
+
+
+def s13_redis_down(bench):
+    """Last: Redis is gone after it."""
+    bench.redis.kill()
+    bench.generator.ask("sql SET client_min_messages = error")
+    poll(lambda: bench.one.psql("SELECT inventory_lock.status()->>'breaker'") == "open" or
+         bench.slice("locked", 8, 0, 200) and False, "the breaker opens")
+    ratios = [of["locked"] / of["sfu"] for of in (bench.rates(["sfu", "locked"], c, 0) for c in (1, 8))]
+    return [("S13", "Redis down, 1 / 8 clients, × row lock", "blocks for time-outs", "≥ 0.9",
+             " / ".join(f"{ratio:.2f}" for ratio in ratios))]
+
+
+PARTS = [s1_hot, s3_single, s4_many, s5_spread, s6_orders, s8_handover, s9_foreign, s10_clusters,
+         s11_fairness, s12_sold_out, s14_memory, s15_growth, s16_burst, s13_redis_down]
+
+
+def table(rows):
+    lines = ["| # | what | others | goal | now |", "|---|---|---|---|---|"]
+    return lines + ["| " + " | ".join(row) + " |" for row in rows]
+
+
+def main(wanted=()):
+    """Prints the table while it grows; the rows as Markdown."""
+    rows = []
+    with Bench() as bench:
+        for part in PARTS:
+            if wanted and not any(part.__name__.startswith(f"{name.lower()}_") for name in wanted):
+                continue
+            new = part(bench)
+            rows += new
+            for row in new:
+                print("  ".join(row), flush=True)
+        drift = bench.one.psql("SELECT count(*) FROM inventory_lock.verify_stock() WHERE drift <> 0")
+        if drift != "0" or bench.one.crash_signs():
+            raise RuntimeError(f"{drift} levels disagree with their ledger; {bench.one.crash_signs()}")
+    return table(rows)
