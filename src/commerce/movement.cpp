@@ -3,6 +3,10 @@
 // A level changes by addition in the statement itself, although the row is locked and its value
 // known: a trigger of the user's that changed the row meanwhile is then added to, not undone.
 
+#include "commerce/movement.hpp"
+
+#include <unordered_map>
+
 #include "commerce/outbox.hpp"
 
 extern "C" {
@@ -201,23 +205,40 @@ std::string ChangeCtes(const Binding &binding, const ChangeTexts &texts) {
         "::pg_catalog.text AS location_id)");
 }
 
+// The levels in their order, and behind them the movements. They are matched by ReadWritten: the
+// planner, which takes both for single rows, would compare each with each.
 std::string SelectWritten(const Binding &binding) {
     // Without a location in either table, the variant alone tells which movement is meant.
     const bool by_location = HasLocation(binding) == (LocationColumn(binding) != nullptr);
-    return binding.Sql(
-        " SELECT l.on_hand, l.version, m.movement_id FROM level l LEFT JOIN movement m"
-        " ON m.variant_id{=}l.variant_id::pg_catalog.text AND " +
-        std::string(by_location ? "m.location_id{=}l.location_id::pg_catalog.text" : "false") +
-        " ORDER BY l.n");
+    return std::string(
+               " SELECT l.n, l.on_hand, l.version, l.variant_id::pg_catalog.text AS variant_id,"
+               " l.location_id::pg_catalog.text AS location_id,"
+               " NULL::pg_catalog.text AS movement_id FROM level l") +
+           (by_location ? " UNION ALL SELECT NULL, NULL, NULL, m.variant_id, m.location_id,"
+                          " m.movement_id FROM movement m"
+                        : "") +
+           " ORDER BY 1 NULLS LAST";
 }
 
 std::vector<WrittenChange> ReadWritten(const Rows &rows, const std::vector<StockChange> &changes) {
-    if (rows.size() != changes.size()) {
+    const size_t count = changes.size();
+    if (rows.size() < count || rows.IsNull(count - 1, 0) ||
+        (rows.size() > count && !rows.IsNull(count, 0))) {
         throw NotWritten(changes.front().variant.text);
     }
+    const auto level_of = [&rows](size_t row) {
+        return rows.Text(row, 3) + '\0' + rows.Text(row, 4);
+    };
+    std::unordered_map<std::string, std::string> movements;
+    for (size_t i = count; i < rows.size(); i++) {
+        movements.emplace(level_of(i), rows.Text(i, 5));
+    }
     std::vector<WrittenChange> written;
-    for (size_t i = 0; i < rows.size(); i++) {
-        written.push_back({rows.Text(i, 2), rows.Int8(i, 0), rows.OptionalInt8(i, 1)});
+    written.reserve(count);
+    for (size_t i = 0; i < count; i++) {
+        const auto movement = movements.find(level_of(i));
+        written.push_back({movement != movements.end() ? movement->second : std::string(),
+                           rows.Int8(i, 1), rows.OptionalInt8(i, 2)});
     }
     return written;
 }

@@ -57,7 +57,7 @@ struct ChangeTexts {
 // location_id) over parameters $1 to $10.
 std::string ChangeCtes(const Binding &binding, const ChangeTexts &texts);
 
-// Selects what ReadWritten reads, one row per change.
+// Selects what ReadWritten reads.
 std::string SelectWritten(const Binding &binding);
 std::vector<WrittenChange> ReadWritten(const Rows &rows, const std::vector<StockChange> &changes);
 

@@ -32,18 +32,42 @@ local function look(key)
 end
 )lua";
 
+// look_all: the same for many keys at once. A server that tracks (Redis 7.0) remembers all of KEYS
+// at every read in a script, so a read for each key would cost the square of their number.
+constexpr char kLookAll[] = R"lua(
+local function look_all(keys)
+  if #keys == 0 then return {} end
+  local values = redis.pcall('MGET', unpack(keys))
+  if values.err then return nil, values end
+  local texts = 0
+  for i = 1, #keys do
+    if values[i] then texts = texts + 1 end
+  end
+  if texts < redis.call('EXISTS', unpack(keys)) then
+    for i = 1, #keys do
+      if not values[i] then
+        local value, trouble = look(keys[i])
+        if trouble then return nil, trouble end
+        values[i] = value
+      end
+    end
+  end
+  return values
+end
+)lua";
+
 // stored_fence: 0 when there is none, or something that cannot be raised by one.
 constexpr char kFence[] = R"lua(
 local limit = 9007199254740992
 local function digits(number) return string.format('%.0f', number) end
-local function stored_fence(key)
-  local value = redis.pcall('GET', key)
+local function fence_of(value)
   if type(value) == 'string' and #value <= 16 and string.find(value, '^%d+$') then
     local number = tonumber(value)
     if number + 1 < limit then return number end
   end
   return 0
 end
+local function stored_fence(key) return fence_of(redis.pcall('GET', key)) end
 )lua";
 
 // KEYS: lock, fence, gap of each key. ARGV: fence TTL, not_after, announce; then of each key token,
@@ -57,11 +81,20 @@ if not_after > 0 and now > not_after then return {'late', digits(now)} end
 
 local function instance(token) return string.match(token, '^pg:([^:]+):') end
 
-local values, fences, seen = {}, {}, {}
+local locks, fence_keys, gap_keys = {}, {}, {}
 for i = 1, count do
-  local lock, token, prev = KEYS[3 * i - 2], ARGV[4 * i], ARGV[4 * i + 1]
-  local value, trouble = look(lock)
-  if trouble then return trouble end
+  locks[i], fence_keys[i], gap_keys[i] = KEYS[3 * i - 2], KEYS[3 * i - 1], KEYS[3 * i]
+end
+local values, trouble = look_all(locks)
+if trouble then return trouble end
+local stored = redis.pcall('MGET', unpack(fence_keys))
+if stored.err then return stored end
+local any_gap = redis.call('EXISTS', unpack(gap_keys)) > 0
+
+local fences, seen = {}, {}
+for i = 1, count do
+  local lock, token, prev = locks[i], ARGV[4 * i], ARGV[4 * i + 1]
+  local value = values[i]
   if seen[lock] then return redis.error_reply('ERR inventory_lock: a key is named twice') end
   seen[lock] = true
   if value == true then
@@ -76,24 +109,24 @@ for i = 1, count do
       end
       return {'taken', digits(now), i, 'token', holder, redis.call('PTTL', lock)}
     end
-    local gap = redis.pcall('PTTL', KEYS[3 * i])
+    local gap = any_gap and redis.pcall('PTTL', gap_keys[i])
     if type(gap) == 'number' and gap > 0 then
       return {'taken', digits(now), i, 'gap', '', gap}
     end
   end
-  local fence = math.max(stored_fence(KEYS[3 * i - 1]) + 1, now, tonumber(ARGV[4 * i + 3]) + 1)
+  local fence = math.max(fence_of(stored[i]) + 1, now, tonumber(ARGV[4 * i + 3]) + 1)
   if not (fence < limit) then
     return redis.error_reply('ERR inventory_lock: the fence is out of range')
   end
   if not (tonumber(ARGV[4 * i + 2]) >= 1) then
     return redis.error_reply('ERR inventory_lock: the TTL is out of range')
   end
-  values[i], fences[i] = value, digits(fence)
+  fences[i] = digits(fence)
 end
 
-for i = 1, count do redis.call('SET', KEYS[3 * i - 1], fences[i], 'PX', ARGV[1]) end
+for i = 1, count do redis.call('SET', fence_keys[i], fences[i], 'PX', ARGV[1]) end
 for i = 1, count do
-  local lock, token, ttl = KEYS[3 * i - 2], ARGV[4 * i], ARGV[4 * i + 2]
+  local lock, token, ttl = locks[i], ARGV[4 * i], ARGV[4 * i + 2]
   if values[i] == token then
     redis.call('PEXPIRE', lock, ttl)
   elseif values[i] then
@@ -102,7 +135,7 @@ for i = 1, count do
     redis.call('SET', lock, token, 'PX', ttl, 'NX')
   end
 end
-for i = 1, count do redis.call('GET', KEYS[3 * i - 2]) end
+redis.call('MGET', unpack(locks))
 local answer = {'granted', digits(now)}
 for i = 1, count do answer[i + 2] = fences[i] end
 return answer
@@ -112,20 +145,23 @@ return answer
 constexpr char kExtendBody[] = R"lua(
 local clock = redis.call('TIME')
 local answer = {string.format('%.0f', clock[1] * 1000000 + clock[2])}
+local values, trouble = look_all(KEYS)
+if trouble then return trouble end
 for i = 1, #KEYS do
-  local value, trouble = look(KEYS[i])
-  if trouble then return trouble end
   if not (tonumber(ARGV[2 * i]) >= 1) then
     return redis.error_reply('ERR inventory_lock: the TTL is out of range')
   end
+  local value = values[i]
   answer[i + 1] = value == ARGV[2 * i - 1] and 1 or value and -1 or 0
 end
+local ours = {}
 for i = 1, #KEYS do
-  if answer[i + 1] == 1 then redis.call('PEXPIRE', KEYS[i], ARGV[2 * i]) end
+  if answer[i + 1] == 1 then
+    redis.call('PEXPIRE', KEYS[i], ARGV[2 * i])
+    ours[#ours + 1] = KEYS[i]
+  end
 end
-for i = 1, #KEYS do
-  if answer[i + 1] == 1 then redis.call('GET', KEYS[i]) end
-end
+if #ours > 0 then redis.call('MGET', unpack(ours)) end
 return answer
 )lua";
 
@@ -204,8 +240,8 @@ constexpr std::string_view View(const std::array<char, kSize> &text) {
     return {text.data(), kSize};
 }
 
-constexpr auto kAcquire = Join(kLook, kFence, kAcquireBody);
-constexpr auto kExtend = Join(kLook, kExtendBody);
+constexpr auto kAcquire = Join(kLook, kLookAll, kFence, kAcquireBody);
+constexpr auto kExtend = Join(kLook, kLookAll, kExtendBody);
 constexpr auto kRelease = Join(kLook, kFence, kReleaseBody);
 constexpr auto kRaise = Join(kLook, kFence, kRaiseBody);
 constexpr auto kWaits = Join(kLook, kWaitsBody);

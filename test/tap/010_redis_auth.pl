@@ -11,7 +11,7 @@ use Test::More;
 
 my $redis = InventoryLock::Redis->new('main');
 $redis->start;
-my @rights = qw(+eval +evalsha +script|load +get +set +del +pttl +pexpire +exists +time +ping +select
+my @rights = qw(+eval +evalsha +script|load +get +mget +set +del +pttl +pexpire +exists +time +ping +select
   +info +publish +subscribe +object|idletime +client|id +client|tracking +client|kill
   ~inventory_lock:* ~lock:* ~il:* &il:recall:* &__redis__:invalidate);
 
