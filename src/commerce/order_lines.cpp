@@ -193,8 +193,9 @@ void LockOrderRows(Binding &binding, const Order &order, locking::WaitBudget &bu
     const std::vector<OrderLine> &planned = order.lines;
     Params params;
     params.Value(order.id.value);
-    const std::vector<OrderLine> locked = ReadLines(
-        RunWaiting(binding.Plan(PlanId::kLockOrderLines, BuildLockLines), params, budget));
+    const std::vector<OrderLine> locked =
+        ReadLines(LockRows(locking::LockKind::kOrder,
+                           binding.Plan(PlanId::kLockOrderLines, BuildLockLines), params, budget));
     bool same = locked.size() == planned.size();
     for (size_t i = 0; same && i < locked.size(); i++) {
         same = locked[i].line_no == planned[i].line_no &&

@@ -425,7 +425,8 @@ Hold LockHold(Binding &binding, const Hold &hold, locking::WaitBudget &budget) {
     Params params;
     params.Value(hold.id.value);
     Hold locked = ReadRows(
-        hold.id, RunWaiting(binding.Plan(PlanId::kLockReservation, BuildLock), params, budget));
+        hold.id, LockRows(locking::LockKind::kInventory,
+                          binding.Plan(PlanId::kLockReservation, BuildLock), params, budget));
     CheckStands(locked);
     return locked;
 }

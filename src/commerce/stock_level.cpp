@@ -156,6 +156,39 @@ void CheckKeyId(const std::string &id, const char *argument) {
     }
 }
 
+// Raises IL010 when the budget ends the wait, 55P03 when the caller's own lock_timeout does.
+Rows RunWaiting(Statement &statement, const Params &params, locking::WaitBudget &budget) {
+    const int64 left_ms = budget.unlimited() ? 0 : std::max<int64>(1, budget.LeftMs());
+    const bool ours = left_ms > 0 && left_ms < std::numeric_limits<int>::max() &&
+                      (LockTimeout == 0 || left_ms < LockTimeout);
+    if (!ours) {
+        return statement.Run(params);
+    }
+    statement.Prepare();
+    char limit[32];
+    std::snprintf(limit, sizeof(limit), "%lld", static_cast<long long>(left_ms));
+    const char *const value = limit;
+    const int nest_level = pg::Call([value] {
+        const int level = NewGUCNestLevel();
+        set_config_option("lock_timeout", value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true,
+                          0, false);
+        return level;
+    });
+    try {
+        const Rows rows = statement.Run(params);
+        pg::Call([nest_level] { AtEOXact_GUC(true, nest_level); });
+        return rows;
+    } catch (const pg::PgError &error) {
+        if (error.edata == nullptr || error.edata->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE) {
+            throw;
+        }
+    }
+    throw pg::SqlError(pg::kLockWaitTimeout,
+                       "waited too long for a row that somebody else has locked",
+                       "The key was free; the row is locked by a transaction that did not take it.",
+                       "Retry, or allow a longer wait.");
+}
+
 }  // namespace
 
 int64 Level::Available() const {
@@ -259,46 +292,15 @@ locking::Grant StockLocks::FenceFor(const std::string &variant, const Level &lev
     return grant->second;
 }
 
-// Locks rows and counts how long that took and how it ended. Not only the waiting, for PostgreSQL
-// does not tell it apart: a row that nobody has costs the time of one statement.
-static Rows LockRows(Statement &statement, const Params &params, locking::WaitBudget &budget) {
-    const int64 started_us = pg::BootUs();
-    const auto count = [&](shared::Ended ended) {
-        if (pg::settings::track_wait_timing) {
-            shared::CountWait(static_cast<uint8>(locking::LockKind::kInventory), shared::Wait::kRow,
-                              ended, pg::BootUs() - started_us);
-        }
-    };
-    try {
-        Rows rows = RunWaiting(statement, params, budget);
-        count(shared::Ended::kGot);
-        return rows;
-    } catch (const pg::SqlError &) {  // our limit
-        shared::Count(static_cast<uint8>(locking::LockKind::kInventory),
-                      shared::Counter::kTimedOut);
-        count(shared::Ended::kTimedOut);
-        throw;
-    } catch (const pg::PgError &error) {
-        const int state = error.edata != nullptr ? error.edata->sqlerrcode : 0;
-        const bool timed_out = state == ERRCODE_LOCK_NOT_AVAILABLE;
-        if (timed_out || state == ERRCODE_QUERY_CANCELED ||
-            state == ERRCODE_T_R_DEADLOCK_DETECTED) {
-            shared::Count(static_cast<uint8>(locking::LockKind::kInventory),
-                          timed_out ? shared::Counter::kTimedOut : shared::Counter::kCancelled);
-            count(timed_out ? shared::Ended::kTimedOut : shared::Ended::kCancelled);
-        }
-        throw;
-    }
-}
-
 std::vector<std::vector<Level>> LockLevels(Binding &binding, const std::vector<StockNeed> &needs,
                                            locking::WaitBudget &budget) {
     const bool no_key = UseNoKeyUpdate(binding);
     if (needs.size() != 1) {
         Statement &statement = no_key ? binding.Plan(PlanId::kLockLevelsNoKey, BuildLockManyNoKey)
                                       : binding.Plan(PlanId::kLockLevels, BuildLockMany);
-        std::vector<std::vector<Level>> levels =
-            ReadMany(LockRows(statement, ArraysOf(binding, needs), budget), needs.size());
+        std::vector<std::vector<Level>> levels = ReadMany(
+            LockRows(locking::LockKind::kInventory, statement, ArraysOf(binding, needs), budget),
+            needs.size());
         CoverProducts(binding, needs, levels, budget);
         FillDerived(binding, needs, &levels);
         return levels;
@@ -312,7 +314,7 @@ std::vector<std::vector<Level>> LockLevels(Binding &binding, const std::vector<S
     }
     Statement &statement = no_key ? binding.Plan(PlanId::kLockLevelNoKey, BuildLockOneNoKey)
                                   : binding.Plan(PlanId::kLockLevel, BuildLockOne);
-    const Rows rows = LockRows(statement, params, budget);
+    const Rows rows = LockRows(locking::LockKind::kInventory, statement, params, budget);
     std::vector<std::vector<Level>> levels(1);
     for (size_t i = 0; i < rows.size(); i++) {
         levels[0].push_back(ReadLevel(rows, i));
@@ -329,36 +331,34 @@ std::vector<std::vector<Level>> PeekLevels(Binding &binding, const std::vector<S
     return levels;
 }
 
-Rows RunWaiting(Statement &statement, const Params &params, locking::WaitBudget &budget) {
-    const int64 left_ms = budget.unlimited() ? 0 : std::max<int64>(1, budget.LeftMs());
-    const bool ours = left_ms > 0 && left_ms < std::numeric_limits<int>::max() &&
-                      (LockTimeout == 0 || left_ms < LockTimeout);
-    if (!ours) {
-        return statement.Run(params);
-    }
-    statement.Prepare();
-    char limit[32];
-    std::snprintf(limit, sizeof(limit), "%lld", static_cast<long long>(left_ms));
-    const char *const value = limit;
-    const int nest_level = pg::Call([value] {
-        const int level = NewGUCNestLevel();
-        set_config_option("lock_timeout", value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true,
-                          0, false);
-        return level;
-    });
-    try {
-        const Rows rows = statement.Run(params);
-        pg::Call([nest_level] { AtEOXact_GUC(true, nest_level); });
-        return rows;
-    } catch (const pg::PgError &error) {
-        if (error.edata == nullptr || error.edata->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE) {
-            throw;
+Rows LockRows(locking::LockKind lock_kind, Statement &statement, const Params &params,
+              locking::WaitBudget &budget) {
+    const auto kind = static_cast<uint8>(lock_kind);
+    const int64 started_us = pg::BootUs();
+    const auto count = [&](shared::Ended ended) {
+        if (pg::settings::track_wait_timing) {
+            shared::CountWait(kind, shared::Wait::kRow, ended, pg::BootUs() - started_us);
         }
+    };
+    try {
+        Rows rows = RunWaiting(statement, params, budget);
+        count(shared::Ended::kGot);
+        return rows;
+    } catch (const pg::SqlError &) {  // our limit
+        shared::Count(kind, shared::Counter::kTimedOut);
+        count(shared::Ended::kTimedOut);
+        throw;
+    } catch (const pg::PgError &error) {
+        const int state = error.edata != nullptr ? error.edata->sqlerrcode : 0;
+        const bool timed_out = state == ERRCODE_LOCK_NOT_AVAILABLE;
+        if (timed_out || state == ERRCODE_QUERY_CANCELED ||
+            state == ERRCODE_T_R_DEADLOCK_DETECTED) {
+            shared::Count(kind,
+                          timed_out ? shared::Counter::kTimedOut : shared::Counter::kCancelled);
+            count(timed_out ? shared::Ended::kTimedOut : shared::Ended::kCancelled);
+        }
+        throw;
     }
-    throw pg::SqlError(pg::kLockWaitTimeout,
-                       "waited too long for a row that somebody else has locked",
-                       "The key was free; the row is locked by a transaction that did not take it.",
-                       "Retry, or allow a longer wait.");
 }
 
 int64 AddToStock(const Binding &binding, const Level &level, int64 delta) {

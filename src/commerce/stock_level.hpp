@@ -81,9 +81,12 @@ std::vector<std::vector<Level>> LockLevels(Binding &binding, const std::vector<S
 // The same rows without any lock, for answers that change nothing.
 std::vector<std::vector<Level>> PeekLevels(Binding &binding, const std::vector<StockNeed> &needs);
 
-// Runs a statement that waits for row locks within what is left of the budget. Raises IL010 when
-// that ends the wait, 55P03 when the caller's own lock_timeout does.
-Rows RunWaiting(Statement &statement, const Params &params, locking::WaitBudget &budget);
+// Runs a statement that locks rows, within what is left of the budget, and counts how long that
+// took and how it ended under `kind`. Not only the waiting, for PostgreSQL does not tell it apart:
+// a row that nobody has costs the time of one statement. Raises IL010 when the budget ends the
+// wait, 55P03 when the caller's own lock_timeout does.
+Rows LockRows(locking::LockKind kind, Statement &statement, const Params &params,
+              locking::WaitBudget &budget);
 
 // on_hand + delta; throws IL003 when the column cannot hold it.
 int64 AddToStock(const Binding &binding, const Level &level, int64 delta);

@@ -146,6 +146,37 @@ def check_each_way_to_fail_has_its_counter(bench):
                           " WHERE key = 'inventory_lock:b'"), "3|2|1", "stat_key has the same")
 
 
+def check_rows_of_orders_and_reservations(bench):
+    """Somebody else has the lines of an order, or a reservation, locked in SQL of his own."""
+    order = bench.sql("SELECT order_id FROM inventory_lock.place_order_locked('rows', 'k',"
+                      """ '[{"variant_id": "a", "quantity": 5, "unit_price": 1}]')""")
+    held = bench.sql("SELECT reservation_id FROM inventory_lock.reserve_stock_locked('holder',"
+                     """ '[{"variant_id": "b", "quantity": 1}]', '1 h')""")
+    bench.settle()
+    bench.sql("SELECT inventory_lock.stat_reset()")
+    cancel = f"""SELECT status FROM inventory_lock.cancel_order_locked('{order}', '[{{"line_no": 1, "quantity": 1}}]')"""
+    extend = f"SELECT FROM inventory_lock.extend_reservation('{held}', '2 h')"
+    limited = bench.session(inventory_lock__wait_timeout="400ms")
+    theirs = bench.session(lock_timeout="400ms")
+    for kind, locked, statement in (("order", f"shop.order_line WHERE order_id::text = '{order}'", cancel),
+                                    ("inventory", f"shop.reservation WHERE reservation_id::text = '{held}'", extend)):
+        rows = bench.session("rows")
+        attempt(rows, f"SELECT FROM {locked} FOR UPDATE")
+        bench.equal(attempt(limited, statement)[1], "IL010", f"{kind}: our limit at the row")
+        bench.equal(attempt(theirs, statement)[1], "55P03", f"{kind}: lock_timeout at the row")
+        bench.equal(cancelled(bench, statement), "57014", f"{kind}: cancel at the row")
+        rows.rollback()
+        bench.settle()
+        bench.equal(badly(bench.row("inventory_lock.stat"), kind), {"timed_out": 2, "cancelled": 1},
+                    f"{kind}: each failure is counted once")
+        bench.equal((histogram(bench, kind, "row", "timed_out"), histogram(bench, kind, "row", "cancelled")),
+                    (2, 1), f"{kind}: and its wait stands in the histogram of rows")
+        before = histogram(bench, kind, "row", "got")
+        bench.equal(attempt(limited, statement)[1], "", f"{kind}: the row is free again")
+        limited.commit()
+        bench.ok(histogram(bench, kind, "row", "got") > before, f"{kind}: a row that was got is counted too")
+
+
 def check_without_redis(bench):
     strict = bench.session(inventory_lock__on_redis_failure="error")
     plain = bench.session()
