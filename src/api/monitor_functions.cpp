@@ -90,7 +90,10 @@ IL_FUNCTION(inventory_lock_get_locks) {
     shared::ForEachEntry(shared::Leases(), [&](int32, const shared::LeaseEntry &entry) {
         const bool leased = entry.state == shared::LeaseState::kHeld;
         const bool ours = entry.holder_pid != 0;
-        const uint32 waiters = entry.interest - (ours && entry.interest > 0 ? 1 : 0);
+        const bool intent = entry.mode == shared::LeaseMode::kIntent;
+        const uint32 holders = intent ? entry.holders : ours ? 1 : 0;
+        const uint32 waiters = entry.interest - std::min(holders, entry.interest);
+        const uint64 gate = shared::HashOfMode(entry.hash, entry.mode);
         const bool blocked = !leased && entry.blocker.token[0] != '\0';
         const bool cluster = strncmp(entry.blocker.token, "pg:", 3) == 0;
         Row row;
@@ -108,7 +111,7 @@ IL_FUNCTION(inventory_lock_get_locks) {
         } else {
             row.Null();
         }
-        if (entry.next_fence > 1) {
+        if (entry.next_fence > 1 && !intent) {
             row.Int8(static_cast<int64>(entry.next_fence - 1));
         } else {
             row.Null();
@@ -122,8 +125,8 @@ IL_FUNCTION(inventory_lock_get_locks) {
         }
         row.Int8(waiters).Bool(blocked && !cluster);
         row.Text(leased ? "redis" : "database");
-        row.Int8(static_cast<int64>(entry.hash >> 32));
-        row.Int8(static_cast<int64>(entry.hash & 0xFFFFFFFF));
+        row.Int8(static_cast<int64>(gate >> 32));
+        row.Int8(static_cast<int64>(gate & 0xFFFFFFFF));
         result.Put(row);
     });
     return Datum{0};

@@ -272,6 +272,9 @@ StockLocks StockLocks::Acquire(Binding &binding, const std::vector<StockNeed> &n
         requests.push_back(std::move(intent));
     }
     const std::vector<locking::Grant> grants = locking::AcquireLocks(requests, budget);
+    for (size_t i = stock_keys; i < grants.size(); i++) {
+        locks.products_in_redis_ = locks.products_in_redis_ && grants[i].redis;
+    }
     for (size_t i = 0; i < stock_keys; i++) {
         locks.grants_.emplace(requests[i].key, grants[i]);
     }
@@ -289,6 +292,7 @@ locking::Grant StockLocks::FenceFor(const std::string &variant, const Level &lev
     if (level.fence >= grant->second.fence) {
         grant->second = locking::FenceAbove(grant->first, level.fence);
     }
+    grant->second.redis = grant->second.redis && products_in_redis_;
     return grant->second;
 }
 

@@ -71,6 +71,7 @@ class StockLocks final {
 
     std::map<std::string, locking::Grant> grants_;
     bool per_location_ = false;
+    bool products_in_redis_ = true;  // the products' keys are excluded there too
 };
 
 // Locks the rows of all needs, which must be sorted: for each need its rows by location, bytewise.

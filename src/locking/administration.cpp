@@ -42,7 +42,7 @@ Heard Ask(const std::string &key, shared::Operation operation, uint64 argument) 
     Hold *hold = HoldSet::Add(key, hash, KindOfKey(key), LockMode::kExclusive);
     const int32 index = pg::Call([&] {
         return shared::Join(shared::Leases(), hold->key, hold->key_length, hash,
-                            static_cast<uint8>(hold->kind), 0);
+                            static_cast<uint8>(hold->kind), shared::LeaseMode::kExclusive, 0);
     });
     if (index < 0) {
         HoldSet::RemoveLast();

@@ -53,10 +53,12 @@ void GoWithoutRedis(const Hold *hold) {
 }
 
 void SetHolder(shared::LeaseEntry *entry, Hold *hold, int64 now_us) {
-    entry->holder_pid = MyProcPid;
-    entry->holder_since_us = now_us;
-    entry->holder_since = GetCurrentStatementStartTimestamp();
     hold->since_us = now_us;
+    if (entry->mode == shared::LeaseMode::kExclusive || entry->holder_pid == 0) {
+        entry->holder_pid = MyProcPid;
+        entry->holder_since_us = now_us;
+        entry->holder_since = GetCurrentStatementStartTimestamp();
+    }
 }
 
 // Takes over the lease of an entry whose gate we have, if it is valid. `any_tenure`: also when it
@@ -74,6 +76,7 @@ bool Adopt(Hold *hold, bool any_tenure) {
     const bool fresh = entry->adopted != entry->generation;  // ours is the first hold of this grant
     if (good) {
         hold->generation = entry->generation;
+        entry->holders++;
         entry->adopted = entry->generation;
         hold->fence = entry->next_fence++;
         hold->leased = true;

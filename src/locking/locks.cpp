@@ -15,7 +15,6 @@
 #include "locking/lease_request.hpp"
 #include "locking/lease_taking.hpp"
 #include "locking/transaction_end.hpp"
-#include "pg/clock.hpp"
 #include "pg/injection.hpp"
 #include "pg/settings.hpp"
 #include "shared/state.hpp"
@@ -55,11 +54,13 @@ void JoinEntry(Hold *hold) {
     if (shared::Get() == nullptr) {
         return;
     }
-    const uint32 limit =
-        pg::settings::max_waiters > 0 ? static_cast<uint32>(pg::settings::max_waiters) + 1 : 0;
+    // Who shares a key does not wait for the others who share it.
+    const bool limited =
+        pg::settings::max_waiters > 0 && hold->mode == shared::LeaseMode::kExclusive;
+    const uint32 limit = limited ? static_cast<uint32>(pg::settings::max_waiters) + 1 : 0;
     const int32 entry = pg::Call([&] {
         return shared::Join(shared::Leases(), hold->key, hold->key_length, hold->hash,
-                            static_cast<uint8>(hold->kind), limit);
+                            static_cast<uint8>(hold->kind), hold->mode, limit);
     });
     if (entry == shared::kTooMany) {
         shared::Count(KindOf(hold), shared::Counter::kRefused);
@@ -148,9 +149,7 @@ Hold *AddHold(const LockRequest &request) {
     Hold *hold =
         HoldSet::Add(request.key, shared::HashKey(request.key), request.kind, request.mode);
     hold->ttl_ms = request.ttl_ms > 0 ? request.ttl_ms : DefaultTtlMs(request.kind);
-    if (request.mode == LockMode::kExclusive) {
-        JoinEntry(hold);
-    }
+    JoinEntry(hold);
     return hold;
 }
 
@@ -215,12 +214,6 @@ std::vector<Grant> AcquireLocks(const std::vector<LockRequest> &requests, WaitBu
             }
         }
         IL_INJECT("gate-got");
-        for (size_t i = first; i < HoldSet::size(); i++) {
-            Hold *hold = HoldSet::begin() + i;
-            if (hold->mode == LockMode::kIntent) {
-                hold->since_us = pg::BootUs();
-            }
-        }
         const double gate_ms = budget.WaitedMs();
         for (size_t done = 0; done < sorted.size();) {
             const size_t count = std::min<size_t>(sorted.size() - done, shared::kMaxKeysPerRequest);

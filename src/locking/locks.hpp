@@ -10,6 +10,7 @@
 #pragma once
 
 #include "pg/boundary.hpp"
+#include "shared/lease_table.hpp"
 
 namespace inventory_lock::locking {
 
@@ -38,12 +39,10 @@ class WaitBudget final {
     int64 waited_us_ = 0;
 };
 
-// How a key is taken. A product's key is shared by the transactions that change its variants and
-// taken alone by who locks the product: the intention and exclusive modes of the literature.
-enum class LockMode : uint8 {
-    kExclusive = 0,  // nobody else has the key in any mode
-    kIntent,         // any number have it so; nobody has it exclusively
-};
+// How a key is taken. A product's key is shared by the transactions that change its variants
+// (kIntent) and taken alone by who locks the product (kExclusive, as all other keys are): the
+// intention and exclusive modes of the literature.
+using LockMode = shared::LeaseMode;
 
 // One key to take. `key` is the exact Redis key (see lock_name.hpp, which builds and checks it).
 struct LockRequest {

@@ -47,6 +47,9 @@ bool LetGo(Hold *hold, int64 now_us) {
     if (hold->unflushed) {
         entry->unflushed--;
     }
+    if (hold->leased && hold->generation == entry->generation) {
+        entry->holders--;
+    }
     if (entry->holder_pid == MyProcPid) {
         entry->holder_pid = 0;
         entry->degraded = false;

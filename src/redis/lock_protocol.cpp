@@ -40,6 +40,10 @@ std::string GapKey(std::string_view key) {
     return Wrapped("il:gap:", key);
 }
 
+std::string WantKey(std::string_view key) {
+    return Wrapped("il:want:", key);
+}
+
 std::string RecallChannel(std::string_view instance) {
     return std::string("il:recall:").append(instance);
 }
@@ -52,6 +56,20 @@ std::string_view TokenInstance(std::string_view token) {
     token.remove_prefix(kPrefix.size());
     const size_t end = token.find(':');
     return end == std::string_view::npos ? std::string_view() : token.substr(0, end);
+}
+
+std::string_view HolderBeside(std::string_view value, std::string_view prefix) {
+    const bool shared = value.substr(0, kIntentsPrefix.size()) == kIntentsPrefix;
+    std::string_view rest = shared ? value.substr(kIntentsPrefix.size()) : value;
+    while (!rest.empty()) {
+        const size_t comma = shared ? rest.find(',') : std::string_view::npos;
+        std::string_view token = rest.substr(0, comma);
+        if (token.substr(0, prefix.size()) != prefix) {
+            return shared ? token.substr(0, token.find('=')) : token;
+        }
+        rest = comma == std::string_view::npos ? std::string_view() : rest.substr(comma + 1);
+    }
+    return {};
 }
 
 std::vector<std::string_view> Command::Argv() const {
@@ -75,15 +93,15 @@ Command MakeAcquire(const std::vector<AcquireKey> &keys, const AcquireOptions &o
     Command command = NewCommand(Script::kAcquire, keys.size());
     command.args.push_back(std::to_string(options.fence_ttl_ms));
     command.args.push_back(std::to_string(options.not_after_us));
-    command.args.emplace_back(options.announce ? "1" : "0");
+    command.args.push_back(std::to_string(options.announce ? options.want_ms : 0));
     for (const AcquireKey &key : keys) {
         command.keys.push_back(key.key);
-        command.keys.push_back(FenceKey(key.key));
+        command.keys.push_back(key.intent ? WantKey(key.key) : FenceKey(key.key));
         command.keys.push_back(GapKey(key.key));
         command.args.push_back(key.token);
         command.args.push_back(key.prev);
         command.args.push_back(std::to_string(key.ttl_ms));
-        command.args.push_back(std::to_string(key.floor));
+        command.args.push_back(key.intent ? "intent" : std::to_string(key.floor));
     }
     Finish(command);
     return command;

@@ -33,6 +33,7 @@ inline constexpr size_t kMaxBlockerBytes = 256;
 // tag the whole key still goes between braces (a single server does not mind).
 std::string FenceKey(std::string_view key);
 std::string GapKey(std::string_view key);              // il:gap:{…}, by the same rule
+std::string WantKey(std::string_view key);             // il:want:{…}, by the same rule
 std::string RecallChannel(std::string_view instance);  // il:recall:<instance>
 
 // Instance part of one of our tokens ("pg:<instance>:<boot>:<random>"); "" for foreign tokens.
@@ -58,11 +59,21 @@ struct AcquireKey {
     std::string prev;   // our earlier token whose release is not acknowledged; "" = none
     int64_t ttl_ms = 0;
     uint64_t floor = 0;  // highest fence known for the key
+    // Shared with other clusters that take it so, and refused to everybody who wants it alone. It
+    // has no fence: the answer is the time.
+    bool intent = false;
 };
+// What a key that is shared has for a value begins so.
+inline constexpr std::string_view kIntentsPrefix = "pg:intents:";
+// Who has a lock key with this value, leaving aside tokens that begin with `prefix`: the token, of
+// a shared key the first one; "" = nobody.
+std::string_view HolderBeside(std::string_view value, std::string_view prefix);
 struct AcquireOptions {
     int64_t fence_ttl_ms = 86400000;
     uint64_t not_after_us = 0;  // Redis TIME beyond which nothing is taken; 0 = no limit
-    bool announce = true;       // publish on the blocker's recall channel
+    bool announce = true;       // publish on the blockers' recall channels
+    // Who wants a shared key alone keeps newcomers out of it for so long; ask again before.
+    int64_t want_ms = 300;
 };
 Command MakeAcquire(const std::vector<AcquireKey> &keys, const AcquireOptions &options);
 
@@ -85,8 +96,9 @@ AcquireAnswer ParseAcquire(ReplyView reply, size_t key_count);
 struct ExtendKey {
     std::string key;
     std::string token;
-    int64_t ttl_ms = 0;
+    int64_t ttl_ms = 0;  // kOnlyLook: changes nothing, which wakes nobody who watches the key
 };
+inline constexpr int64_t kOnlyLook = -1;
 Command MakeExtend(const std::vector<ExtendKey> &keys);
 enum class Ownership : uint8_t { kOurs, kAbsent, kOther };
 struct ExtendAnswer {

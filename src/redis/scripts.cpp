@@ -70,16 +70,64 @@ end
 local function stored_fence(key) return fence_of(redis.pcall('GET', key)) end
 )lua";
 
-// KEYS: lock, fence, gap of each key. ARGV: fence TTL, not_after, announce; then of each key token,
-// prev, TTL, floor.
+// A key that several clusters share has the text "pg:intents:" and, of each, token=end, separated
+// by commas; end is the millisecond of the server's clock from which on the token counts no more.
+// intents: the list, nil for any other value. find: the place of a token in it. share: writes the
+// list anew without what has ended and without two tokens, with a fresh one if `ends` is given;
+// the key lives as long as its last token, and goes with it.
+constexpr char kShare[] = R"lua(
+local function intents(value)
+  if type(value) ~= 'string' or string.sub(value, 1, 11) ~= 'pg:intents:' then return nil end
+  local list = {}
+  for token, ends in string.gmatch(string.sub(value, 12), '([^=,]+)=(%d+)') do
+    list[#list + 1] = {token, tonumber(ends)}
+  end
+  return list
+end
+local function find(list, token)
+  for i = 1, list and #list or 0 do
+    if list[i][1] == token then return i end
+  end
+  return nil
+end
+local function share(key, list, now_ms, prev, token, ends)
+  local text, last = {}, 0
+  local function add(one_token, one_ends)
+    text[#text + 1] = one_token .. '=' .. string.format('%.0f', one_ends)
+    last = math.max(last, one_ends)
+  end
+  for _, one in ipairs(list) do
+    if one[2] > now_ms and one[1] ~= prev and one[1] ~= token then add(one[1], one[2]) end
+  end
+  if ends then add(token, ends) end
+  if #text == 0 then return redis.call('DEL', key) end
+  redis.call('SET', key, 'pg:intents:' .. table.concat(text, ','), 'PX',
+    string.format('%.0f', last - now_ms))
+end
+)lua";
+
+// KEYS: lock, fence, gap of each key. ARGV: fence TTL, not_after, announce (0: no; else how many
+// ms); then of each key token, prev, TTL, floor. A key to be shared has "intent" for a floor, and
+// where the fence would be the key by which somebody says that he wants it alone. (Who wants it so
+// makes that key's name from the gap's, which is in the same slot.)
 constexpr char kAcquireBody[] = R"lua(
 local count = #KEYS / 3
+local announce = tonumber(ARGV[3])
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 local not_after = tonumber(ARGV[2])
 if not_after > 0 and now > not_after then return {'late', digits(now)} end
 
+local now_ms = math.floor(now / 1000)
+
 local function instance(token) return string.match(token, '^pg:([^:]+):') end
+local function recall(holder, token, lock)
+  local theirs = instance(holder)
+  if announce > 0 and theirs and theirs ~= instance(token) then
+    redis.pcall('PUBLISH', 'il:recall:' .. theirs, lock)
+  end
+end
+local function want_key(gap_key) return 'il:want:' .. string.sub(gap_key, 8) end
 
 local locks, fence_keys, gap_keys = {}, {}, {}
 for i = 1, count do
@@ -91,7 +139,7 @@ local stored = redis.pcall('MGET', unpack(fence_keys))
 if stored.err then return stored end
 local any_gap = redis.call('EXISTS', unpack(gap_keys)) > 0
 
-local fences, seen = {}, {}
+local fences, seen, lists = {}, {}, {}
 for i = 1, count do
   local lock, token, prev = locks[i], ARGV[4 * i], ARGV[4 * i + 1]
   local value = values[i]
@@ -100,21 +148,33 @@ for i = 1, count do
   if value == true then
     return {'taken', digits(now), i, 'type', '', redis.call('PTTL', lock)}
   end
-  if value ~= token then
-    if value and (prev == '' or value ~= prev) then
-      local holder = string.sub(value, 1, 256)
-      local theirs = instance(holder)
-      if ARGV[3] == '1' and theirs and theirs ~= instance(token) then
-        redis.pcall('PUBLISH', 'il:recall:' .. theirs, lock)
+  local intent = ARGV[4 * i + 3] == 'intent'
+  local list = intents(value)
+  if intent and not value then list = {} end
+  if value ~= token and not (intent and (find(list, token) or find(list, prev))) then
+    if value and (prev == '' or value ~= prev) and not (intent and list) then
+      if list then
+        for _, one in ipairs(list) do recall(one[1], token, lock) end
+        if announce > 0 then
+          redis.pcall('SET', want_key(gap_keys[i]), token, 'PX', ARGV[3])
+        end
+      else
+        recall(value, token, lock)
       end
+      local holder = string.sub(list and list[1] and list[1][1] or value, 1, 256)
       return {'taken', digits(now), i, 'token', holder, redis.call('PTTL', lock)}
     end
     local gap = any_gap and redis.pcall('PTTL', gap_keys[i])
     if type(gap) == 'number' and gap > 0 then
       return {'taken', digits(now), i, 'gap', '', gap}
     end
+    local want = intent and stored[i]
+    if want and instance(want) ~= instance(token) then
+      return {'taken', digits(now), i, 'gap', '', redis.call('PTTL', fence_keys[i])}
+    end
   end
-  local fence = math.max(fence_of(stored[i]) + 1, now, tonumber(ARGV[4 * i + 3]) + 1)
+  lists[i] = intent and list
+  local fence = intent and now or math.max(fence_of(stored[i]) + 1, now, tonumber(ARGV[4 * i + 3]) + 1)
   if not (fence < limit) then
     return redis.error_reply('ERR inventory_lock: the fence is out of range')
   end
@@ -124,15 +184,22 @@ for i = 1, count do
   fences[i] = digits(fence)
 end
 
-for i = 1, count do redis.call('SET', fence_keys[i], fences[i], 'PX', ARGV[1]) end
+for i = 1, count do
+  if not lists[i] then redis.call('SET', fence_keys[i], fences[i], 'PX', ARGV[1]) end
+end
 for i = 1, count do
   local lock, token, ttl = locks[i], ARGV[4 * i], ARGV[4 * i + 2]
-  if values[i] == token then
+  if lists[i] then
+    share(lock, lists[i], now_ms, ARGV[4 * i + 1], token, now_ms + ttl)
+  elseif values[i] == token then
     redis.call('PEXPIRE', lock, ttl)
   elseif values[i] then
     redis.call('SET', lock, token, 'PX', ttl)
   else
     redis.call('SET', lock, token, 'PX', ttl, 'NX')
+    if string.sub(lock, 1, 23) == 'inventory_lock:product:' then
+      redis.call('DEL', want_key(gap_keys[i]))
+    end
   end
 end
 redis.call('MGET', unpack(locks))
@@ -141,23 +208,34 @@ for i = 1, count do answer[i + 2] = fences[i] end
 return answer
 )lua";
 
-// KEYS: locks. ARGV: of each key token, TTL. Answer: TIME, then 1 ours, 0 absent, -1 another's.
+// KEYS: locks. ARGV: of each key token, TTL (-1: only look). Answer: TIME, then 1 ours, 0 absent,
+// -1 another's.
 constexpr char kExtendBody[] = R"lua(
 local clock = redis.call('TIME')
-local answer = {string.format('%.0f', clock[1] * 1000000 + clock[2])}
+local now = clock[1] * 1000000 + clock[2]
+local now_ms = math.floor(now / 1000)
+local answer, lists = {string.format('%.0f', now)}, {}
 local values, trouble = look_all(KEYS)
 if trouble then return trouble end
 for i = 1, #KEYS do
-  if not (tonumber(ARGV[2 * i]) >= 1) then
+  local token, ttl, value = ARGV[2 * i - 1], tonumber(ARGV[2 * i]), values[i]
+  if not (ttl >= 1 or ttl == -1) then
     return redis.error_reply('ERR inventory_lock: the TTL is out of range')
   end
-  local value = values[i]
-  answer[i + 1] = value == ARGV[2 * i - 1] and 1 or value and -1 or 0
+  local list = intents(value)
+  lists[i] = find(list, token) and list
+  answer[i + 1] = (value == token or lists[i]) and 1 or value and -1 or 0
 end
 local ours = {}
 for i = 1, #KEYS do
   if answer[i + 1] == 1 then
-    redis.call('PEXPIRE', KEYS[i], ARGV[2 * i])
+    local token, ttl = ARGV[2 * i - 1], tonumber(ARGV[2 * i])
+    if ttl > 0 and lists[i] then
+      local before = lists[i][find(lists[i], token)][2]
+      share(KEYS[i], lists[i], now_ms, '', token, math.max(before, now_ms + ttl))
+    elseif ttl > 0 then
+      redis.call('PEXPIRE', KEYS[i], ttl)
+    end
     ours[#ours + 1] = KEYS[i]
   end
 end
@@ -171,6 +249,13 @@ return answer
 constexpr char kReleaseBody[] = R"lua(
 local value, trouble = look(KEYS[1])
 if trouble then return trouble end
+local list = intents(value)
+if find(list, ARGV[1]) then
+  local clock = redis.call('TIME')
+  share(KEYS[1], list, clock[1] * 1000 + math.floor(clock[2] / 1000), ARGV[1])
+  if tonumber(ARGV[3]) > 0 then redis.pcall('SET', KEYS[3], '1', 'PX', ARGV[3]) end
+  return 1
+end
 if value ~= ARGV[1] then return value and -1 or 0 end
 local fence = tonumber(ARGV[2])
 local raised = fence < limit and fence > stored_fence(KEYS[2])
@@ -197,7 +282,7 @@ return {1, digits(fence)}
 // KEYS: the key that is waited for. ARGV: life of an edge in ms, what to publish ("kind id fence
 // key"), how deep to search (0 = not at all), then the tokens that the waiter holds. The keys of
 // the search are learnt on the way, so they cannot stand in KEYS: in a Cluster each step is a call
-// of its own.
+// of its own. Of several clusters that share a key, it follows the first that waits.
 constexpr char kWaitsBody[] = R"lua(
 local own = {}
 for i = 4, #ARGV do
@@ -206,12 +291,15 @@ for i = 4, #ARGV do
 end
 local path, key = {}, KEYS[1]
 for _ = 1, tonumber(ARGV[3]) do
-  local token = look(key)
-  if type(token) ~= 'string' or #token > 256 or string.sub(token, 1, 3) ~= 'pg:' then
-    return {'open'}
+  local value = look(key)
+  local edge
+  for _, one in ipairs(intents(value) or {{value}}) do
+    local token = one[1]
+    if type(token) == 'string' and #token <= 256 and string.sub(token, 1, 3) == 'pg:' then
+      if own[token] then return {'cycle', unpack(path)} end
+      edge = edge or look('il:wait:' .. token)
+    end
   end
-  if own[token] then return {'cycle', unpack(path)} end
-  local edge = look('il:wait:' .. token)
   if type(edge) ~= 'string' then return {'open'} end
   local kind, id, fence, wanted = string.match(edge, '^(%u) (%d+) (%d+) (.+)$')
   if not kind then return {'open'} end
@@ -240,11 +328,11 @@ constexpr std::string_view View(const std::array<char, kSize> &text) {
     return {text.data(), kSize};
 }
 
-constexpr auto kAcquire = Join(kLook, kLookAll, kFence, kAcquireBody);
-constexpr auto kExtend = Join(kLook, kLookAll, kExtendBody);
-constexpr auto kRelease = Join(kLook, kFence, kReleaseBody);
+constexpr auto kAcquire = Join(kLook, kLookAll, kFence, kShare, kAcquireBody);
+constexpr auto kExtend = Join(kLook, kLookAll, kShare, kExtendBody);
+constexpr auto kRelease = Join(kLook, kFence, kShare, kReleaseBody);
 constexpr auto kRaise = Join(kLook, kFence, kRaiseBody);
-constexpr auto kWaits = Join(kLook, kWaitsBody);
+constexpr auto kWaits = Join(kLook, kShare, kWaitsBody);
 
 constexpr std::string_view kTexts[kScripts] = {View(kAcquire), View(kExtend), View(kRelease),
                                                View(kRaise), View(kWaits)};

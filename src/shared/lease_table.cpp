@@ -131,8 +131,9 @@ void InitLeaseTable(LeaseTable *table, int capacity) {
     }
 }
 
-int32 Join(LeaseTable *table, const char *key, size_t length, uint64 hash, uint8 kind,
-           uint32 max_interest) {
+int32 Join(LeaseTable *table, const char *key, size_t length, uint64 key_hash, uint8 kind,
+           LeaseMode mode, uint32 max_interest) {
+    const uint64 hash = HashOfMode(key_hash, mode);
     LWLock *lock = PartitionLock(table, hash);
     LWLockAcquire(lock, LW_SHARED);
     int32 index = FindInBucket(table, key, length, hash);
@@ -162,11 +163,13 @@ int32 Join(LeaseTable *table, const char *key, size_t length, uint64 hash, uint8
     SpinLockAcquire(&entry->mutex);
     entry->state = LeaseState::kAbsent;
     entry->kind = kind;
+    entry->mode = mode;
     entry->may_linger = false;
     entry->degraded = false;
     entry->lost_reason = LostReason::kNone;
     entry->interest = 1;
     entry->unflushed = 0;
+    entry->holders = 0;
     entry->generation++;
     entry->adopted = 0;
     entry->next_fence = 1;

@@ -34,6 +34,8 @@ inline constexpr size_t kKeyBytes = 256;     // longest key plus a zero byte
 inline constexpr size_t kTokenBytes = 72;    // longest token of ours plus a zero byte
 inline constexpr size_t kBlockerBytes = 96;  // what is kept of a foreign token
 inline constexpr int kPartitions = 16;
+// Keys that can be shared begin so.
+inline constexpr std::string_view kSharedKeys = "inventory_lock:product:";
 
 enum class LeaseState : uint8 {
     kAbsent = 0,  // nothing of ours in Redis
@@ -47,6 +49,10 @@ enum class LeaseState : uint8 {
 // Why a lease became Lost.
 enum class LostReason : uint8 { kNone = 0, kExpired, kDeleted, kTaken, kForced };
 
+// What of a key the entry is about. A key that transactions share and one that a transaction has
+// alone are two leases: two entries with the same key, under different hashes.
+enum class LeaseMode : uint8 { kExclusive = 0, kIntent };
+
 // Plain copyable text of bounded length.
 struct Blocker {
     char token[kBlockerBytes];  // printable beginning of the foreign token, zero-terminated
@@ -58,19 +64,21 @@ struct LeaseEntry {
     slock_t mutex;
     LeaseState state;
     uint8 kind;                // locking::LockKind; set by the first to join
+    LeaseMode mode;            // the same
     bool may_linger;           // no foreign client seen on the key lately (set at each grant)
     bool degraded;             // the present holder goes on without Redis
     LostReason lost_reason;    // of the latest loss
     uint32 interest;           // holders and waiters of this cluster
     uint32 unflushed;          // commits visible but not yet flushed (early release)
-    uint64 generation;         // changes with every grant and every loss
+    uint32 holders;            // transactions that have taken over this generation
+    uint64 generation;         // changes with every grant, loss and release
     uint64 adopted;            // generation that a transaction has taken over already
     uint64 next_fence;         // fence of the next hold; one above the highest known
     int64 deadline_us;         // CLOCK_BOOTTIME until which Redis keeps the key for us
     int64 tenure_start_us;     // when this cluster got the key
     int64 idle_since_us;       // when interest fell to zero
     int64 ttl_ms;              // asked for by the latest user
-    int32 holder_pid;          // 0 = nobody holds it
+    int32 holder_pid;          // 0 = nobody holds it; of several the one that came first
     int64 holder_since_us;     // CLOCK_BOOTTIME
     TimestampTz holder_since;  // wall clock, for views
     Blocker blocker;           // who had the key when we last asked in vain
@@ -108,6 +116,10 @@ struct LeaseTable {
 };
 
 uint64 HashKey(std::string_view key);
+// The hash of the entry for this mode, from its key's. The same function finds the way back.
+inline uint64 HashOfMode(uint64 hash, LeaseMode mode) {
+    return mode == LeaseMode::kIntent ? hash ^ UINT64CONST(0x9E3779B97F4A7C15) : hash;
+}
 Size LeaseTableSize(int capacity);
 void InitLeaseTable(LeaseTable *table, int capacity);  // at server start
 
@@ -117,13 +129,13 @@ inline int32 *Buckets(LeaseTable *table) {
 }
 LeaseEntry *Entry(LeaseTable *table, int32 index);
 
-// Finds or makes the entry and adds one to its interest, unless that would exceed max_interest
-// (0 = no limit): then kTooMany. kFull when the table has no room. May wait for an LWLock and so
-// raise only through it; call inside pg::Call().
+// Finds or makes the entry of the key and adds one to its interest, unless that would exceed
+// max_interest (0 = no limit): then kTooMany. kFull when the table has no room. May wait for an
+// LWLock and so raise only through it; call inside pg::Call().
 inline constexpr int32 kTooMany = -1;
 inline constexpr int32 kFull = -2;
-int32 Join(LeaseTable *table, const char *key, size_t length, uint64 hash, uint8 kind,
-           uint32 max_interest);
+int32 Join(LeaseTable *table, const char *key, size_t length, uint64 key_hash, uint8 kind,
+           LeaseMode mode, uint32 max_interest);
 
 // Takes one off the interest. Returns true when the worker must look at the entry (it was pushed
 // to the work list: set the worker's latch). Never raises, waits or allocates.
@@ -133,7 +145,8 @@ bool Leave(LeaseTable *table, int32 index);
 // gives up when it is not free at once. True when freed.
 bool FreeIfIdle(LeaseTable *table, int32 index, bool wait);
 
-// The entry of a key, or -1. Without interest of the caller's the answer may be stale at once.
+// The entry of a key under this hash, or -1. Without interest of the caller's the answer may be
+// stale at once.
 int32 Find(LeaseTable *table, const char *key, size_t length, uint64 hash);
 
 // Calls visit(index, entry copy) for every entry in use; each copy is consistent in itself.

@@ -4,6 +4,7 @@
 
 #include "pg/boundary.hpp"
 #include "pg/clock.hpp"
+#include "redis/lock_protocol.hpp"
 
 extern "C" {
 #include <utils/timestamp.h>
@@ -188,8 +189,10 @@ void ForeignList::OnReply(int, uint64_t tag, redis::ReplyView reply) {
 void ForeignList::Add(redis::ReplyView key, redis::ReplyView token, redis::ReplyView pttl) {
     const std::string_view name = key.Text();
     const int64 ttl_ms = pttl.Integer().value_or(kGone);
-    if (name.empty() || name.size() >= shared::kKeyBytes || ttl_ms == kGone ||
-        token.Text().substr(0, our_prefix_.size()) == our_prefix_ || !seen_.emplace(name).second) {
+    const std::string_view holder = redis::HolderBeside(token.Text(), our_prefix_);
+    const bool ours = holder.empty() && !token.Text().empty();
+    if (name.empty() || name.size() >= shared::kKeyBytes || ttl_ms == kGone || ours ||
+        !seen_.emplace(name).second) {
         return;
     }
     if (found_.size() >= static_cast<size_t>(shared::kForeignLocks)) {
@@ -198,7 +201,7 @@ void ForeignList::Add(redis::ReplyView key, redis::ReplyView token, redis::Reply
     }
     shared::ForeignLock lock;
     CopyText(lock.key, sizeof(lock.key), name);
-    CopyText(lock.token, sizeof(lock.token), redis::Printable(token.Text()));
+    CopyText(lock.token, sizeof(lock.token), redis::Printable(holder));
     lock.until_us = ttl_ms < 0 ? -1 : now_us_ + ttl_ms * kUsPerMs;
     found_.push_back(lock);
 }

@@ -334,11 +334,11 @@ std::string Keeper::KeyOf(int32 index) const {
     return std::string(entry->key, entry->key_length);
 }
 
-int32 Keeper::FindKey(std::string_view key) const {
+int32 Keeper::FindKey(std::string_view key, shared::LeaseMode mode) const {
     if (key.size() >= shared::kKeyBytes) {
         return -1;
     }
-    const uint64 hash = shared::HashKey(key);
+    const uint64 hash = shared::HashOfMode(shared::HashKey(key), mode);
     return pg::Call([&] { return shared::Find(shared::Leases(), key.data(), key.size(), hash); });
 }
 

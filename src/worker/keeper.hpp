@@ -85,6 +85,7 @@ class Keeper final {
     void Answer(Request &request, shared::Outcome outcome, uint32 blocked = 0, uint64 fence = 0);
     void WaitUntil(Request &request, int64 when_us);
     void Poke(int32 index, int64 now_us);
+    bool Stuck(int32 index) const;
     void FailAll(int64 now_us);
     void RetryDue(int64 now_us);
 
@@ -101,6 +102,8 @@ class Keeper final {
     void ExtendSoon(int32 index);
     // Something hints that a Held key may be gone: asks, or lets it go if nobody wants it.
     void Verify(int32 index, int64 now_us);
+    // For shared leases that others may use: only if nobody does.
+    Unless UnlessUsed(int32 index) const;
     void SendExtends(int64 now_us);
     void CheckAt(int32 index, int64 when_us);
     Turn_ WhoseTurn(int32 index, int64 now_us);
@@ -108,6 +111,15 @@ class Keeper final {
     void NoteForeign(const std::string &key, int64 now_us);
     bool ForeignSeen(const std::string &key, int64 now_us) const;
     void NoteRedisTime(Session &session, uint64 time_us, int64 sent_us, int64 now_us);
+
+    // keeper_intents.cpp: keys that transactions share.
+    bool IsIntent(int32 index) const;
+    int32 PartnerOf(int32 index) const;
+    bool PartnerGone(int32 index, int64 now_us);
+    void PokeSharers(int32 index, int64 now_us);
+    void OnKeyChanged(int32 index);
+    void OnWanted(int32 index);
+    void OnForced(int32 index, int64 now_us);
 
     // keeper_deadlocks.cpp: circles of waiting between clusters.
     void WatchWaits(int64 now_us);
@@ -144,7 +156,8 @@ class Keeper final {
     int PickLane(const Session &session, int wanted, uint64 hash) const;
     std::string NewToken() const;
     std::string KeyOf(int32 index) const;
-    int32 FindKey(std::string_view key) const;
+    int32 FindKey(std::string_view key,
+                  shared::LeaseMode mode = shared::LeaseMode::kExclusive) const;
 
     Journal &journal_;
     Breaker breaker_;

@@ -36,6 +36,7 @@ View ViewOf(shared::LeaseEntry *entry) {
         view.state = entry->state;
         view.interest = entry->interest;
         view.unflushed = entry->unflushed;
+        view.holders = entry->holders;
         view.next_fence = entry->next_fence;
         view.deadline_us = entry->deadline_us;
         view.tenure_start_us = entry->tenure_start_us;
@@ -48,7 +49,7 @@ View ViewOf(shared::LeaseEntry *entry) {
 }
 
 bool HeldTooLong(const View &view, int64 now_us) {
-    return view.holder_pid != 0 &&
+    return view.holder_pid != 0 && view.holders <= 1 &&
            now_us - view.holder_since_us > pg::settings::max_hold_ms * kUsPerMs;
 }
 
@@ -140,7 +141,7 @@ void Keeper::CheckHeld(int32 index, int64 now_us) {
         return;
     }
     if (view.interest == 0) {
-        const int64 linger_us = pg::settings::lease_linger_ms * kUsPerMs;
+        const int64 linger_us = IsIntent(index) ? 0 : pg::settings::lease_linger_ms * kUsPerMs;
         const bool others = local.contended_until_us > now_us;
         const int64 until_us = view.idle_since_us + (others ? 0 : linger_us);
         const bool mine = active_ != nullptr && local.session == active_->id;
@@ -181,7 +182,8 @@ void Keeper::Release(int32 index, int64 gap_ms, int64 now_us, Unless unless) {
     bool gone = false;
     bool wanted = false;
     Locked(entry, [&] {
-        wanted = unless == Unless::kWanted && entry->interest > 0;
+        wanted = (unless == Unless::kWanted && entry->interest > 0) ||
+                 (unless == Unless::kUsed && entry->holders > 0);
         possible = !wanted && entry->unflushed == 0 &&
                    (entry->state == shared::LeaseState::kHeld ||
                     entry->state == shared::LeaseState::kLost ||
@@ -191,6 +193,7 @@ void Keeper::Release(int32 index, int64 gap_ms, int64 now_us, Unless unless) {
         if (possible) {
             if (entry->state == shared::LeaseState::kHeld) {
                 entry->generation++;
+                entry->holders = 0;
             }
             entry->state = shared::LeaseState::kReleasing;
         }
@@ -229,7 +232,7 @@ void Keeper::SendRelease(int32 index, const std::string &token, int64 gap_ms, in
     redis::ReleaseKey key;
     key.key = KeyOf(index);
     key.token = token;
-    key.fence = ViewOf(EntryAt(index)).next_fence - 1;
+    key.fence = IsIntent(index) ? 0 : ViewOf(EntryAt(index)).next_fence - 1;
     key.gap_ms = gap_ms;
     Operation operation;
     operation.purpose = Purpose::kRelease;
@@ -258,6 +261,9 @@ void Keeper::MarkAbsent(int32 index, int64 now_us) {
     local.lane = kNoLane;
     local.extending = false;
     local.told_max_hold = false;
+    if (const int32 partner = PartnerOf(index); partner >= 0) {
+        PokeSharers(partner, now_us);
+    }
     if (interest == 0) {
         pg::Call([&] { (void)shared::FreeIfIdle(shared::Leases(), index, true); });
     } else {
@@ -273,6 +279,7 @@ void Keeper::MarkLost(int32 index, shared::LostReason reason, int64 now_us) {
         entry->state = shared::LeaseState::kLost;
         entry->lost_reason = reason;
         entry->generation++;
+        entry->holders = 0;
         interest = entry->interest;
         pid = entry->holder_pid;
         if (reason != shared::LostReason::kExpired) {
@@ -298,13 +305,22 @@ void Keeper::Verify(int32 index, int64 now_us) {
     if (ViewOf(EntryAt(index)).interest == 0) {
         Release(index, 0, now_us, Unless::kWanted);
     }
-    if (ViewOf(EntryAt(index)).state == shared::LeaseState::kHeld) {
-        ExtendSoon(index);
+    if (ViewOf(EntryAt(index)).state != shared::LeaseState::kHeld) {
+        return;
     }
+    Local &local = local_[static_cast<size_t>(index)];
+    if (local.extending) {  // the answer may be older than the hint
+        local.look_again = true;
+        return;
+    }
+    ExtendSoon(index);
+    // Writing a shared key wakes those who share it, who would write it in turn.
+    local.only_look = IsIntent(index);
 }
 
 void Keeper::ExtendSoon(int32 index) {
     Local &local = local_[static_cast<size_t>(index)];
+    local.only_look = false;
     if (!local.extending) {
         local.extending = true;
         to_extend_.push_back(index);
@@ -342,7 +358,10 @@ void Keeper::SendExtends(int64 now_us) {
             std::vector<redis::ExtendKey> keys;
             for (size_t i = from; i < to; i++) {
                 shared::LeaseEntry *entry = EntryAt(indexes[i]);
-                const int64 ttl_ms = std::max<int64>(ViewOf(entry).ttl_ms, kUsPerMs);
+                Local &local = local_[static_cast<size_t>(indexes[i])];
+                const int64 ttl_ms = std::exchange(local.only_look, false)
+                                         ? redis::kOnlyLook
+                                         : std::max<int64>(ViewOf(entry).ttl_ms, kUsPerMs);
                 operation.entries.push_back(indexes[i]);
                 operation.tokens.push_back(entry->token);
                 operation.ttls_ms.push_back(ttl_ms);

@@ -180,7 +180,8 @@ void Keeper::OnAcquired(Operation &operation, const redis::AcquireAnswer &answer
         const int64 deadline_us =
             operation.sent_us + ttl_ms * kUsPerMs - ttl_ms * 10 - 2 * kUsPerMs;
         const int64 margin_us = pg::settings::LeaseMarginMs(ttl_ms) * kUsPerMs;
-        const bool linger = pg::settings::lease_linger_ms > 0 && !ForeignSeen(KeyOf(index), now_us);
+        const bool linger = pg::settings::lease_linger_ms > 0 && !IsIntent(index) &&
+                            !ForeignSeen(KeyOf(index), now_us);
         uint32 interest = 0;
         bool mine = false;
         Locked(entry, [&] {
@@ -191,6 +192,7 @@ void Keeper::OnAcquired(Operation &operation, const redis::AcquireAnswer &answer
                 entry->lost_reason = shared::LostReason::kNone;
                 entry->prev[0] = '\0';
                 entry->generation++;
+                entry->holders = 0;
                 entry->next_fence = std::max(entry->next_fence, answer.fences[i]);
                 entry->deadline_us = deadline_us;
                 entry->tenure_start_us = now_us;
@@ -215,7 +217,10 @@ void Keeper::OnAcquired(Operation &operation, const redis::AcquireAnswer &answer
         }
         if (local.dirty) {
             local.dirty = false;
-            ExtendSoon(index);
+            Verify(index, now_us);
+        }
+        if (IsIntent(index)) {
+            PokeSharers(index, now_us);
         }
     }
     if (wanted) {
@@ -274,7 +279,7 @@ void Keeper::OnTaken(Operation &operation, const redis::AcquireAnswer &answer, i
     for (const int32 other : request->entries) {
         if (request->entries.size() > 1 &&
             ViewOf(EntryAt(other)).state == shared::LeaseState::kHeld) {
-            Release(other, 0, now_us, Unless::kNever);
+            Release(other, 0, now_us, UnlessUsed(other));
         }
     }
     starting_ = starting;
@@ -309,7 +314,7 @@ void Keeper::OnExtended(Operation &operation, const redis::ExtendAnswer &answer,
         bool mine = false;
         Locked(entry, [&] {
             mine = entry->state == shared::LeaseState::kHeld && operation.tokens[i] == entry->token;
-            if (mine && answer.keys[i] == redis::Ownership::kOurs) {
+            if (mine && answer.keys[i] == redis::Ownership::kOurs && ttl_ms > 0) {
                 entry->deadline_us =
                     std::max(entry->deadline_us,
                              operation.sent_us + ttl_ms * kUsPerMs - ttl_ms * 10 - 2 * kUsPerMs);
@@ -318,10 +323,16 @@ void Keeper::OnExtended(Operation &operation, const redis::ExtendAnswer &answer,
         if (!mine) {
             continue;
         }
+        Local &local = local_[static_cast<size_t>(index)];
         if (answer.keys[i] == redis::Ownership::kOurs) {
-            shared::Count(shared::Total::kRenewals);
-            local_[static_cast<size_t>(index)].extended_us = operation.sent_us;
-            CheckAt(index, RenewalUs(operation.sent_us + ttl_ms * kUsPerMs / 3, ttl_ms));
+            if (ttl_ms > 0) {
+                shared::Count(shared::Total::kRenewals);
+                local.extended_us = operation.sent_us;
+                CheckAt(index, RenewalUs(operation.sent_us + ttl_ms * kUsPerMs / 3, ttl_ms));
+            }
+            if (std::exchange(local.look_again, false)) {
+                Verify(index, now_us);
+            }
         } else {
             MarkLost(index,
                      answer.keys[i] == redis::Ownership::kAbsent ? shared::LostReason::kDeleted
@@ -392,9 +403,7 @@ void Keeper::OnSimple(Operation &operation, redis::ReplyView reply, int64 now_us
     }
     if (operation.purpose == Purpose::kForce) {
         const bool deleted = reply.Integer().value_or(0) > 0;
-        if (ViewOf(EntryAt(index)).state == shared::LeaseState::kHeld) {
-            MarkLost(index, shared::LostReason::kForced, now_us);
-        }
+        OnForced(index, now_us);
         Answer(request->second, deleted ? shared::Outcome::kGranted : shared::Outcome::kAbsent);
         return;
     }
@@ -418,8 +427,8 @@ void Keeper::OnCleared(Request &request, redis::ReplyView reply, int64 now_us) {
     }
     for (size_t i = 1; i < reply.size(); i++) {
         const int32 index = FindKey(reply[i].Text());
-        if (index >= 0 && ViewOf(EntryAt(index)).state == shared::LeaseState::kHeld) {
-            MarkLost(index, shared::LostReason::kForced, now_us);
+        if (index >= 0) {
+            OnForced(index, now_us);
         }
     }
     Answer(request, shared::Outcome::kGranted, static_cast<uint32>(reply.size() - 1),
@@ -440,22 +449,11 @@ void Keeper::OnProbed(redis::ReplyView reply, int64 now_us) {
 }
 
 void Keeper::OnInvalidated(std::string_view key) {
-    const int32 index = FindKey(key);
-    if (index < 0) {
-        return;
-    }
-    Local &local = local_[static_cast<size_t>(index)];
-    const shared::LeaseState state = ViewOf(EntryAt(index)).state;
-    if (state == shared::LeaseState::kHeld) {
-        Verify(index, now_us_);  // a hint; the key itself decides
-    } else if (state == shared::LeaseState::kAcquiring) {
-        local.dirty = true;
-    } else {
-        const auto request = requests_.find(local.waiter);
-        if (request != requests_.end() && request->second.blocked) {
-            shared::Count(shared::Total::kWokenByTracking);
+    for (const shared::LeaseMode mode :
+         {shared::LeaseMode::kExclusive, shared::LeaseMode::kIntent}) {
+        if (const int32 index = FindKey(key, mode); index >= 0) {
+            OnKeyChanged(index);
         }
-        Poke(index, now_us_);
     }
 }
 
@@ -479,14 +477,11 @@ void Keeper::OnAllInvalidated(Session &session) {
 
 // Another cluster asked in vain for a key of ours.
 void Keeper::OnRecall(std::string_view key) {
-    const int32 index = FindKey(key);
-    if (index < 0) {
-        return;
-    }
-    local_[static_cast<size_t>(index)].contended_until_us = now_us_ + 2 * RetryUs();
-    const View view = ViewOf(EntryAt(index));
-    if (view.state == shared::LeaseState::kHeld && view.interest == 0) {
-        Release(index, 0, now_us_, Unless::kWanted);
+    for (const shared::LeaseMode mode :
+         {shared::LeaseMode::kExclusive, shared::LeaseMode::kIntent}) {
+        if (const int32 index = FindKey(key, mode); index >= 0) {
+            OnWanted(index);
+        }
     }
 }
 

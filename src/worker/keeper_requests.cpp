@@ -10,6 +10,8 @@ namespace inventory_lock::worker {
 namespace {
 
 constexpr int64 kSoonUs = 10 * kUsPerMs;  // behind an event that should come first
+constexpr int64 kMinWantMs = 300;
+constexpr int64 kMaxWantMs = 2000;
 
 // One step through all keys: deletes those that match, and says which.
 constexpr std::string_view kClearScript =
@@ -136,6 +138,10 @@ void Keeper::RetryDue(int64 now_us) {
 
 // Something about the entry changed: whoever waits for it tries again.
 void Keeper::Poke(int32 index, int64 now_us) {
+    if (IsIntent(index)) {
+        PokeSharers(index, now_us);
+        return;
+    }
     const int32 waiter = local_[static_cast<size_t>(index)].waiter;
     if (waiter < 0 || waiter == starting_) {
         return;
@@ -197,7 +203,11 @@ void Keeper::Start(Request &request, int64 now_us) {
             wait_us = std::max(wait_us, local.stand_back_until_us);
             continue;
         }
-        switch (Prepare(index, now_us)) {
+        Step step = Prepare(index, now_us);
+        if (step == Step::kNeed && !PartnerGone(index, now_us)) {
+            step = Step::kWait;
+        }
+        switch (step) {
             case Step::kHave:
                 break;
             case Step::kNeed:
@@ -205,7 +215,7 @@ void Keeper::Start(Request &request, int64 now_us) {
                 break;
             case Step::kWait:
                 wait = true;
-                stuck = stuck || ViewOf(EntryAt(index)).state == shared::LeaseState::kUnknown;
+                stuck = stuck || Stuck(index);
                 break;
         }
     }
@@ -258,7 +268,7 @@ Keeper::Step Keeper::Prepare(int32 index, int64 now_us) {
     }
     if (!here) {  // on a server that is no longer the configured one: move
         if (view.unflushed == 0) {
-            Release(index, 0, now_us, Unless::kNever);
+            Release(index, 0, now_us, UnlessUsed(index));
         }
         return Step::kWait;
     }
@@ -279,17 +289,17 @@ Keeper::Step Keeper::Prepare(int32 index, int64 now_us) {
         AskIdleTime(index, now_us);
         return Step::kWait;
     }
-    if (view.unflushed > 0) {
-        return Step::kWait;
+    if (view.unflushed > 0 || (IsIntent(index) && view.holders > 0)) {
+        return Step::kWait;  // newcomers to a shared key wait until those who use it have gone
     }
     shared::Count(shared::Total::kYields);
     if (turn == Turn_::kPollers) {
         local.gap_us = now_us;
-        Release(index, RetryUs() * 11 / 10 / kUsPerMs, now_us, Unless::kNever);
+        Release(index, RetryUs() * 11 / 10 / kUsPerMs, now_us, UnlessUsed(index));
     } else {
         local.stand_back_until_us = now_us + kStandBackUs;
         local.contended_until_us = 0;
-        Release(index, 0, now_us, Unless::kNever);
+        Release(index, 0, now_us, UnlessUsed(index));
     }
     return Step::kWait;
 }
@@ -339,6 +349,7 @@ void Keeper::SendAcquire(Request &request, const std::vector<int32> &entries, in
         key.floor =
             std::max<uint64_t>(key.floor, pg_atomic_read_u64(&shared::Leases()->fence_floor));
         key.prev = entry->prev;
+        key.intent = IsIntent(index);
         key.ttl_ms = key.ttl_ms > 0 ? key.ttl_ms : pg::settings::inventory_ttl_ms;
         journal_.Write(index, key.key, key.token, key.prev);
         local.session = active_->id;
@@ -350,6 +361,7 @@ void Keeper::SendAcquire(Request &request, const std::vector<int32> &entries, in
     }
     redis::AcquireOptions options;
     options.fence_ttl_ms = kFenceTtlMs;
+    options.want_ms = std::clamp(RetryUs() * 3 / kUsPerMs, kMinWantMs, kMaxWantMs);
     if (!active_->node->status(lane).barrier && active_->clock_known) {
         options.not_after_us = static_cast<uint64>(
             now_us + active_->clock_offset_us + pg::settings::redis_command_timeout_ms * kUsPerMs);

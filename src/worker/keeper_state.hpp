@@ -126,6 +126,8 @@ struct Keeper::Local {
     int32 waiter = -1;   // slot of the request that wants the entry
     bool dirty = false;  // invalidated while an acquire was in flight
     bool extending = false;
+    bool only_look = false;   // the extend to be sent changes nothing
+    bool look_again = false;  // changed by others while an extend was in flight
     bool idle_asked = false;
     bool told_max_hold = false;
     int64 check_at_us = 0;         // valid timer of the entry; others are stale
@@ -137,8 +139,8 @@ struct Keeper::Local {
 };
 
 // A lease that fell idle is released unless somebody has joined since; one that is given up for
-// other reasons is released in any case.
-enum class Keeper::Unless : uint8 { kWanted, kNever };
+// other reasons is released in any case, a shared one once nobody uses it.
+enum class Keeper::Unless : uint8 { kWanted, kUsed, kNever };
 enum class Keeper::Step : uint8 { kHave, kNeed, kWait };
 enum class Keeper::Turn_ : uint8 { kOurs, kTheirs, kPollers, kAsk };
 
@@ -155,6 +157,7 @@ struct View {
     shared::LeaseState state;
     uint32 interest;
     uint32 unflushed;
+    uint32 holders;
     uint64 next_fence;
     int64 deadline_us;
     int64 tenure_start_us;
@@ -165,7 +168,7 @@ struct View {
 };
 View ViewOf(shared::LeaseEntry *entry);
 
-// Has one transaction had the key for longer than max_hold?
+// Has one transaction had the key for longer than max_hold? Of a shared key: and is alone.
 bool HeldTooLong(const View &view, int64 now_us);
 
 // When a renewal that is due at `due_us` is sent: a little earlier, together with others.

@@ -74,7 +74,7 @@ TEST(Command, HasItsWordsInOrder) {
                                                     "il:gap:{b}",
                                                     "1000",
                                                     "77",
-                                                    "1",
+                                                    "300",
                                                     "t1",
                                                     "p1",
                                                     "10",
@@ -90,6 +90,17 @@ TEST(Command, HasItsWordsInOrder) {
     EXPECT_EQ(argv[1], ScriptText(Script::kAcquire));
     EXPECT_EQ(std::vector<std::string_view>(argv.begin() + 2, argv.end()),
               std::vector<std::string_view>(expected.begin() + 2, expected.end()));
+}
+
+TEST(Command, ASharedKeyComesWithWhoWantsItAlone) {
+    AcquireKey key{"k", "t", "p", 10, 5};
+    key.intent = true;
+    AcquireOptions options;
+    options.announce = false;
+    const Command command = MakeAcquire({key}, options);
+    EXPECT_EQ(command.keys, (std::vector<std::string>{"k", "il:want:{k}", "il:gap:{k}"}));
+    EXPECT_EQ(command.args,
+              (std::vector<std::string>{"86400000", "0", "0", "t", "p", "10", "intent"}));
 }
 
 TEST(Command, OfTheOtherScripts) {
