@@ -32,16 +32,21 @@ class Node:
         self.process.wait(10)
 
 
-def node_ready():
+def npm_ci(folder, package):
+    """Installs what the folder's package.json names, unless it is there; says why when it cannot."""
     if not (shutil.which("node") and shutil.which("npm")):
-        print("# node or npm is not installed: node-redlock is left out")
+        print(f"# node or npm is not installed: {package} is left out")
         return False
-    if not (FOLDER / "node_modules/redlock").is_dir():
-        done = subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=FOLDER, text=True,
+    if not (folder / "node_modules" / package).is_dir():
+        done = subprocess.run(["npm", "ci", "--no-audit", "--no-fund"], cwd=folder, text=True,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
         if done.returncode != 0:
-            print("# npm ci failed, node-redlock is left out:")
+            print(f"# npm ci failed, {package} is left out:")
             for line in done.stdout.splitlines()[-5:]:
                 print(f"#   {line}")
             return False
     return True
+
+
+def node_ready():
+    return npm_ci(FOLDER, "redlock")
