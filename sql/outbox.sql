@@ -134,6 +134,7 @@ SELECT event_id, position FROM shop.outbox ORDER BY 1;
 SELECT pg_temp.try($$SELECT inventory_lock.outbox_ack('mail', 11)$$);
 SELECT pg_temp.try($$SELECT inventory_lock.outbox_ack('nobody', 5)$$);
 SELECT pg_temp.try($$SELECT inventory_lock.outbox_ack('', 5)$$);
+SELECT pg_temp.try($$SELECT * FROM inventory_lock.outbox_fetch(repeat('x', 256))$$);
 SELECT pg_temp.try($$SELECT inventory_lock.outbox_ack('mail', NULL)$$);
 SELECT pg_temp.try($$SELECT * FROM inventory_lock.outbox_fetch(NULL)$$);
 SELECT pg_temp.try($$SELECT * FROM inventory_lock.outbox_fetch('mail', 0)$$);

@@ -11,12 +11,14 @@ namespace inventory_lock::api {
 namespace {
 
 constexpr int64 kMostEvents = 10000;
+constexpr size_t kMaxConsumerBytes = 255;  // it stands in an index
 
 std::string ReadConsumer(const Arguments &arguments) {
     std::string consumer = arguments.Text(0, "consumer");
-    if (consumer.empty()) {
-        throw pg::SqlError(ERRCODE_INVALID_PARAMETER_VALUE,
-                           "argument \"consumer\" must not be empty");
+    if (consumer.empty() || consumer.size() > kMaxConsumerBytes) {
+        throw pg::SqlError(
+            ERRCODE_INVALID_PARAMETER_VALUE,
+            "argument \"consumer\" must have 1 to " + std::to_string(kMaxConsumerBytes) + " bytes");
     }
     return consumer;
 }
