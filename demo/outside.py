@@ -7,8 +7,10 @@ by script. It sells single units over the counter and writes its own movement.
 
 Sells until a variant has nothing left, then goes on with the others; ends on SIGTERM or when all are
 sold out. While it holds a key nobody may change that variant under the protection of Redis: it looks
-at the ledger when it gets the key and again before it lets go, and counts intrusions. Its last line
-of output is its account, as JSON.
+at the ledger when it gets the key and again before it lets go, and counts intrusions. Of what it finds
+while a Redis that lost its memory has been back for less than RECONNECT_S it says "forgotten": until
+then the database server may not know yet that its keys are gone. Its last line of output is its
+account, as JSON.
 """
 
 import json
@@ -25,7 +27,7 @@ RELEASE = ("if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL
            "else return 0 end")
 LAST_PROTECTED = ("SELECT coalesce(max(movement_id), 0) FROM shop.stock_movement "
                   "WHERE variant_id = %s AND protection = 'redis' AND actor IS DISTINCT FROM 'outside service'")
-RETRY_S, COUNTER_WORK_S = 0.1, 0.005
+RETRY_S, COUNTER_WORK_S, RECONNECT_S = 0.1, 0.005, 3
 
 stopping = False
 
@@ -61,14 +63,18 @@ def last_protected(connection, variant):
 def main():
     port, dsn, variants = int(sys.argv[1]), sys.argv[2], sys.argv[3].split(",")
     signal.signal(signal.SIGTERM, stop)
-    account = {"sold": {}, "holds": 0, "waits": 0, "intrusions": 0, "lost": 0, "outages": 0}
+    account = {"sold": {}, "holds": 0, "waits": 0, "intrusions": 0, "forgotten": 0, "lost": 0, "outages": 0}
     client = redis_py.Redis(port=port, socket_timeout=1)
     connection = psycopg2.connect(dsn)
+    away, back_since = False, -RECONNECT_S
     while variants and not stopping:
         variant = random.choice(variants)
         key, token = f"inventory_lock:{variant}", str(uuid.uuid4())
         try:
-            if not client.set(key, token, nx=True, ex=30):
+            got = client.set(key, token, nx=True, ex=30)
+            if away:
+                away, back_since = False, time.monotonic()
+            if not got:
                 account["waits"] += 1
                 time.sleep(RETRY_S)
                 continue
@@ -84,9 +90,10 @@ def main():
             if client.eval(RELEASE, 1, key, token) != 1:
                 account["lost"] += 1
             elif after != before:
-                account["intrusions"] += 1
+                account["forgotten" if time.monotonic() - back_since < RECONNECT_S else "intrusions"] += 1
         except redis_py.exceptions.RedisError:
             account["outages"] += 1
+            away = True
             time.sleep(RETRY_S)
     print(json.dumps(account), flush=True)
 
