@@ -179,6 +179,14 @@ SELECT inventory_lock.create_outbox('goods');
 SET client_min_messages = error;
 SELECT quantity_after FROM inventory_lock.adjust_stock_locked(7, 3, binding => 'goods');
 SELECT kind, variant_id, location_id, available_before, available FROM inventory_lock.outbox_fetch('mail', binding => 'goods');
+-- what is held there is the sum of the reservations
+SELECT state FROM inventory_lock.reserve_stock_locked('ann', '[{"variant_id": 7, "quantity": 3}]', '10 minutes', binding => 'goods');
+SELECT r.state FROM shop.goods_reservation g, inventory_lock.release_reservation(g.reservation_id::text, 'goods') r;
+SELECT state FROM inventory_lock.reserve_stock_locked('ben', '[{"variant_id": 7, "quantity": 3}]', '10 minutes', binding => 'goods');
+UPDATE shop.goods_reservation SET expires_at = now() - interval '1 s';
+SELECT quantity_after FROM inventory_lock.decrement_stock_on_purchase(7, 1, binding => 'goods');
+SELECT quantity_after FROM inventory_lock.adjust_stock_locked(7, 1, binding => 'goods');
+SELECT kind, available_before, available FROM shop.goods_outbox ORDER BY event_id;
 -- one that is gone is said, and made again
 DROP TABLE shop.goods_outbox;
 SELECT pg_temp.try($$SELECT * FROM inventory_lock.adjust_stock_locked(7, -3, binding => 'goods')$$);
