@@ -93,6 +93,7 @@ class Inspection final {
             CheckType(TableId::kOrderLine, "quantity", IsQuantity, kQuantityTypes);
             CheckCount(TableId::kOrderLine, "cancelled");
             CheckCount(TableId::kOrderLine, "fulfilled");
+            CheckCount(TableId::kOrderLine, "returned");
         }
         if (binding_.has(TableId::kReservation)) {
             CheckType(TableId::kReservation, "variant_id", IsId, kIdTypes);
@@ -128,6 +129,9 @@ class Inspection final {
     // A number that begins at its default and is added to.
     void CheckCount(TableId id, const char *role) {
         const Column *const column = binding_.find(id, role);
+        if (column == nullptr) {
+            return;
+        }
         CheckType(id, role, IsQuantity, kQuantityTypes);
         const Oid relation = binding_.table(id).oid;
         const bool has_default =
