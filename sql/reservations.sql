@@ -72,6 +72,15 @@ SELECT holder, state FROM shop.reservation WHERE holder IN ('cid', 'dan', 'eve')
 -- a hold is used whole: what the order does not take is free again
 SELECT status FROM inventory_lock.place_order_locked('eve', 'k2', '[{"variant_id": 1, "quantity": 1}]', '{}', jsonb_build_object('reservation_id', pg_temp.hold('eve')));
 SELECT variant_id, on_hand, held FROM shop.stock_level ORDER BY 1;
+-- a count found less than is held: who comes first gets it, nobody gets what is not there
+INSERT INTO shop.stock_level (variant_id, on_hand) VALUES (4, 10);
+SELECT state FROM inventory_lock.reserve_stock_locked('fay', '[{"variant_id": 4, "quantity": 3}]', '1 hour');
+SELECT state FROM inventory_lock.reserve_stock_locked('gil', '[{"variant_id": 4, "quantity": 5}]', '1 hour');
+SELECT quantity_after, available FROM inventory_lock.set_stock_locked(4, 4);
+SELECT pg_temp.try(format($$SELECT * FROM inventory_lock.confirm_reservation(%L)$$, pg_temp.hold('gil')));
+SELECT state FROM inventory_lock.confirm_reservation(pg_temp.hold('fay'));
+SELECT state, confirmed FROM inventory_lock.confirm_reservation(pg_temp.hold('gil'), '[{"line_no": 1, "quantity": 1}]'), jsonb_to_recordset(lines) AS l (confirmed bigint);
+SELECT on_hand, held FROM shop.stock_level WHERE variant_id = '4';
 -- wrong input
 SELECT pg_temp.try($$SELECT * FROM inventory_lock.reserve_stock_locked(NULL, '[{"variant_id": 2, "quantity": 1}]', '1 minute')$$);
 SELECT pg_temp.try($$SELECT * FROM inventory_lock.reserve_stock_locked('', '[{"variant_id": 2, "quantity": 1}]', '1 minute')$$);

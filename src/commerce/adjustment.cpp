@@ -246,4 +246,21 @@ pg::SqlError InsufficientStock(const std::vector<Shortage> &shortages) {
     return pg::SqlError(pg::kInsufficientStock, message, detail + "]");
 }
 
+void RequireOnHand(const std::vector<StockChange> &changes) {
+    std::vector<Shortage> shortages;
+    for (const StockChange &change : changes) {
+        Level unheld = change.level;
+        unheld.held = 0;
+        const int64 there = unheld.Takeable(Floor::kPhysical);
+        if (there < -change.delta) {
+            shortages.push_back({{change.variant, Id{change.level.location, 0}},
+                                 -change.delta,
+                                 std::max<int64>(0, there)});
+        }
+    }
+    if (!shortages.empty()) {
+        throw InsufficientStock(shortages);
+    }
+}
+
 }  // namespace inventory_lock::commerce

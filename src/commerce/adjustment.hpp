@@ -75,4 +75,7 @@ struct Shortage {
 // IL001 with all of them in its DETAIL.
 pg::SqlError InsufficientStock(const std::vector<Shortage> &shortages);
 
+// Throws IL001 for changes that take more than there is, whoever holds it.
+void RequireOnHand(const std::vector<StockChange> &changes);
+
 }  // namespace inventory_lock::commerce

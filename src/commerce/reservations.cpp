@@ -275,6 +275,7 @@ ReservationAnswer End(Binding &binding, LockedHold *locked, const char *state,
         answer.redis = answer.redis && change.grant.redis;
         changes.push_back(change);
     }
+    RequireOnHand(changes);  // a count may have found less than is held
     std::vector<int64> line_numbers;
     std::vector<int64> confirmed;
     for (HoldLine &line : answer.hold.lines) {
