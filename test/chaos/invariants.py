@@ -57,6 +57,8 @@ def in_sql(rows, initial):
 def ledger(rows, initial):
     """What holds of levels and movements, whoever made them. initial: variant → level at each place."""
     yield "nothing is oversold", rows("SELECT variant_id, on_hand FROM shop.stock_level WHERE on_hand < 0")
+    yield "nothing was oversold at any time", rows(
+        "SELECT movement_id, variant_id, on_hand_after FROM shop.stock_movement WHERE on_hand_after < 0")
     yield "level equals ledger", rows("SELECT * FROM inventory_lock.verify_stock() WHERE drift <> 0")
     yield "levels are what the movements add up to", [
         row for row in rows(

@@ -1,6 +1,9 @@
 """The clients of the property test: each does whatever a shop can do to stock and orders, at random,
 and mostly to what others are working on at that moment.
 
+Half of them are customers of a shop over the default tables, half of one whose stock table has nothing
+but a quantity, with all else in tables beside it. Both sell the same variants, under the same keys.
+
 They behave as careful applications do (load.py): a request that can be repeated is repeated until
 it is answered, any other is sent once and may have happened or not. Every answer is kept as a
 promise, which promises.py compares with what is in the database.
@@ -24,7 +27,7 @@ LEVELS = (psycopg2.extensions.ISOLATION_LEVEL_READ_COMMITTED,
           psycopg2.extensions.ISOLATION_LEVEL_SERIALIZABLE)
 
 WORK = {  # what: weight
-    "adjust": 20, "count": 5, "transfer": 8, "bulk": 4, "order": 20, "cancel": 14, "give_back": 4,
+    "adjust": 20, "count": 8, "transfer": 8, "bulk": 4, "order": 20, "cancel": 14, "give_back": 4,
     "fulfil": 9, "return_goods": 9, "linger": 8, "read_events": 14,
     "reserve": 14, "confirm": 8, "release": 4, "extend": 4, "order_hold": 6,
 }
@@ -32,18 +35,42 @@ WORK = {  # what: weight
 Promise = collections.namedtuple("Promise", "kind request answer")
 
 
+class Shop:
+    """A binding, what its customers have been promised, and what they work on."""
+
+    def __init__(self, binding, tables):
+        self.binding, self.tables = binding, tables  # tables: what stands for those of schema shop
+        self.promises = []
+        self.orders = collections.deque(maxlen=NEWEST)  # (order id, lines of the answer)
+        self.holds = collections.deque(maxlen=NEWEST)   # reservation ids
+        self.refused = collections.Counter()            # (what, SQLSTATE)
+
+    def sql(self, text):
+        """A query about the default tables, for this shop's."""
+        for name, other in self.tables.items():
+            text = text.replace(name, other)
+        return text
+
+
+SHOPS = [Shop("default", {}), Shop("beside", {
+    "shop.stock_level": "beside.stock", "shop.stock_movement": "beside.stock_movement",
+    "shop.orders": "beside.stock_orders", "shop.order_line": "beside.stock_order_line",
+    "shop.reservation": "beside.stock_reservation", "verify_stock()": "verify_stock(binding => 'beside')"})]
+
+
 class Shopper(Client):
     refusals = {"IL001", "IL005", "IL030", "IL031", "IL032", "IL033", "IL041", "IL042"}
-    promises = []                     # of all clients
-    orders = collections.deque(maxlen=NEWEST)  # (order id, lines of the answer)
-    holds = collections.deque(maxlen=NEWEST)   # reservation ids
-    refused = collections.Counter()   # (what, SQLSTATE)
-    read = {reader: set() for reader in READERS}  # ids of events
+    read = {reader: set() for reader in READERS}  # ids of the default shop's events
+
+    def __init__(self, world, number):
+        super().__init__(world, number)
+        self.shop = SHOPS[number % len(SHOPS)]
+        self.orders, self.holds = self.shop.orders, self.shop.holds
 
     def connect(self):
         connection = super().connect()
-        # Every fourth client is at one of the higher levels, where a changed row is a 40001.
-        connection.set_isolation_level(LEVELS[self.number // 4 % 3] if self.number % 4 == 0
+        # Half of the clients are at one of the higher levels, where a changed row is a 40001.
+        connection.set_isolation_level(LEVELS[self.number // 4 % 3] if self.number % 4 < 2
                                        else LEVELS[0])
         return connection
 
@@ -52,6 +79,8 @@ class Shopper(Client):
 
     def call(self, kind, request, function, arguments, repeat=True):
         """The rows of the answer; None when it was refused, or when nobody answered."""
+        if function != "place_order_locked":  # has it among its options
+            arguments["binding"] = self.shop.binding
         places = ", ".join(f"{name} => %s" for name in arguments)
         row = (self.insist if repeat else self.once)(
             f"SELECT jsonb_agg(t) FROM inventory_lock.{function}({places}) t",
@@ -59,10 +88,10 @@ class Shopper(Client):
         if row is None:
             return None
         if not isinstance(row[0], list):
-            self.refused[kind, row[0]] += 1
+            self.shop.refused[kind, row[0]] += 1
             return None
         self.answers += not repeat
-        self.promises.append(Promise(kind, request, row[0]))
+        self.shop.promises.append(Promise(kind, request, row[0]))
         return row[0]
 
     def variant(self):
@@ -85,7 +114,7 @@ class Shopper(Client):
     def count(self):
         key = self.key()
         self.call("count", key, "set_stock_locked", {
-            "variant_id": self.variant(), "counted": self.chance.randint(5, 30),
+            "variant_id": self.variant(), "counted": self.chance.randint(0, 12),
             "location_id": self.location(), "request_key": key, "wait_timeout": "5 s"})
 
     def transfer(self):
@@ -111,7 +140,8 @@ class Shopper(Client):
                  for _ in range(self.chance.randint(1, 4))]
         if self.chance.random() < 0.3:
             lines[0]["location_id"] = self.location()
-        options = {"wait_timeout": "5 s", "on_failure": self.chance.choice(("raise", "record")),
+        options = {"binding": self.shop.binding, "wait_timeout": "5 s",
+                   "on_failure": self.chance.choice(("raise", "record")),
                    "partial": self.chance.choice(("reject", "available")),
                    "location": self.chance.choice(("single", "single", "split"))}
         if reservation_id:
@@ -177,14 +207,15 @@ class Shopper(Client):
         """An event that is written some time before it is committed. Nobody remembers the answer."""
         row = self.once(
             "SELECT quantity_after FROM inventory_lock.adjust_stock_locked(variant_id => %s, delta => %s, "
-            "location_id => %s, wait_timeout => '5 s') t, LATERAL pg_sleep(%s + 0 * t.delta)",
-            [self.variant(), self.chance.choice((-15, 15)), self.location(), self.chance.uniform(0, 0.1)])
+            "location_id => %s, wait_timeout => '5 s', binding => %s) t, LATERAL pg_sleep(%s + 0 * t.delta)",
+            [self.variant(), self.chance.choice((-15, 15)), self.location(), self.shop.binding,
+             self.chance.uniform(0, 0.1)])
         self.answers += row is not None
 
     def reserve(self):
         """A lost answer leaves a hold that nobody knows of: it expires."""
         holder = self.key()
-        lines = [{"variant_id": self.variant(), "quantity": self.chance.randint(1, 4)}
+        lines = [{"variant_id": self.variant(), "quantity": self.chance.randint(1, 8)}
                  for _ in range(self.chance.randint(1, 3))]
         answer = self.call("reserve", holder, "reserve_stock_locked", {
             "holder": holder, "lines": json.dumps(lines), "wait_timeout": "5 s",
