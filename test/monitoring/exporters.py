@@ -2,11 +2,14 @@
 them, each run for real, and the queries of the collector for the other sql_exporter."""
 
 import contextlib
+import json
 import pathlib
 import re
 import shutil
+import threading
 import urllib.request
 
+from bench import attempt
 from reconcile import ADJUST
 from servers import Process, poll
 
@@ -71,6 +74,76 @@ def check_the_real_exporter(bench):
         bench.equal(sorted({name for name, _ in theirs} - {name for name, _ in ours}), [],
                     "and none besides")
     finally:
+        exporter.end(15)
+
+
+def check_a_real_prometheus(bench):
+    """The alerts as shipped, but quick: none under load, and the right one when Redis dies."""
+    if not (shutil.which("prometheus") and shutil.which("prometheus-postgres-exporter")):
+        print("# prometheus or its exporter is not installed; the alerts are not run")
+        return
+    bench.sql("DROP ROLE IF EXISTS scraped; CREATE ROLE scraped LOGIN; GRANT pg_monitor TO scraped")
+    exporter, prometheus = Process("scraped_exporter"), Process("prometheus")
+    exporter.spawn(
+        ["prometheus-postgres-exporter", f"--web.listen-address=127.0.0.1:{exporter.port}",
+         f"--extend.query-path={MONITORING / 'postgres_exporter.yaml'}", "--disable-default-metrics",
+         "--disable-settings-metrics"],
+        env={"DATA_SOURCE_NAME": f"host={bench.postgres.folder} port={bench.postgres.port}"
+                                 " user=scraped dbname=postgres sslmode=disable"})
+    rules = (MONITORING / "alerts.yml").read_text()
+    (prometheus.folder / "alerts.yml").write_text(
+        re.sub(r"\[\d+m\]", "[10s]", re.sub(r"for: \d+m", "for: 1s", rules)))
+    (prometheus.folder / "prometheus.yml").write_text(
+        "global: {scrape_interval: 1s, evaluation_interval: 1s}\n"
+        "rule_files: [alerts.yml]\n"
+        "scrape_configs:\n"
+        f"  - {{job_name: pg, static_configs: [{{targets: ['127.0.0.1:{exporter.port}']}}]}}\n")
+    prometheus.spawn(["prometheus", "--config.file=prometheus.yml", "--storage.tsdb.path=data",
+                      f"--web.listen-address=127.0.0.1:{prometheus.port}"])
+
+    def ask(path):
+        try:
+            return json.load(urllib.request.urlopen(f"http://127.0.0.1:{prometheus.port}/api/v1/{path}", timeout=10))["data"]
+        except OSError:
+            return None
+
+    def judged():
+        """Every rule, once all have been evaluated over a scrape."""
+        if not ask("query?query=inventory_lock_worker_up").get("result"):
+            return None
+        found = [rule for group in ask("rules")["groups"] for rule in group["rules"]]
+        return found if all(rule["health"] == "ok" for rule in found) else None
+
+    def firing():
+        return sorted({alert["labels"]["alertname"] for alert in ask("alerts")["alerts"] if alert["state"] == "firing"})
+    stop, clients = threading.Event(), []
+    try:
+        poll(lambda: ask("rules") is not None, "Prometheus answers")
+
+        def load():
+            connection = bench.session("load")
+            while not stop.is_set():
+                attempt(connection, ADJUST % "a")
+                connection.commit()
+        clients += [threading.Thread(target=load) for _ in range(8)]
+        for client in clients:
+            client.start()
+        found = poll(judged, "every rule is evaluated")
+        bench.equal(len(found), len(re.findall(r"alert: ", rules)), "Prometheus evaluates every alert")
+        seen = poll(lambda: float(ask("query?query=sum(inventory_lock_locks_total)")["result"][0]["value"][1]) > 1000,
+                    "a thousand locks under load")
+        bench.ok(seen, "it sees the load")
+        bench.equal([name for name in firing() if "Slow" not in name], [], "no alert under load, but of a slow machine")
+        bench.redis.kill()
+        told = poll(lambda: "InventoryLockBreakerOpen" in firing() and firing(), "the alert fires")
+        bench.ok({"InventoryLockBreakerOpen", "InventoryLockDegraded"} & set(told), "Redis dies: Prometheus tells", told)
+        bench.redis.start()
+        bench.ok(poll(lambda: "InventoryLockBreakerOpen" not in firing(), "the alert ends"), "and is quiet again")
+    finally:
+        stop.set()
+        for client in clients:
+            client.join()
+        prometheus.end(15)
         exporter.end(15)
 
 
