@@ -272,6 +272,26 @@ AllocationRules RulesOf(const OrderOptions &options) {
     return rules;
 }
 
+// Throws 55000 when the order writer has changed stock that had been checked before. A location
+// that is new is nobody's of this order.
+void RequireUnchanged(const Binding &binding, const std::vector<std::vector<Level>> &checked,
+                      const std::vector<std::vector<Level>> &now) {
+    for (size_t i = 0; i < checked.size(); i++) {
+        for (const Level &level : checked[i]) {
+            const bool same = std::any_of(now[i].begin(), now[i].end(), [&](const Level &other) {
+                return other.location == level.location && other.on_hand == level.on_hand &&
+                       other.held == level.held;
+            });
+            if (!same) {
+                throw pg::SqlError(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                                   "function " + OrderWriterText(binding.order_writer()) +
+                                       " changed the stock of the order that it wrote",
+                                   {}, "Leave the stock to place_order_locked.");
+            }
+        }
+    }
+}
+
 locking::Grant LockOrder(const OrderRequest &request, const Id &user, const OrderOptions &options,
                          locking::WaitBudget &budget) {
     const locking::LockRequest lock = OrderLock(user.text, request.idempotency_key);
@@ -369,6 +389,7 @@ OrderAnswer PlaceOrder(Binding &binding, const OrderRequest &request, const Orde
     if (!binding.order_writer().empty()) {
         const Json response = ReadJson(MakeJsonb(record.response));
         record.order_id = WriteOwnOrder(binding, served.request, response.Find("lines")->Text());
+        RequireUnchanged(binding, levels, PeekLevels(binding, needs));
     }
     return WriteOrder(binding, served.request, user, record);
 }
