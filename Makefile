@@ -38,7 +38,7 @@ endif
 EXTRA_CLEAN = $(OBJS:.o=.d) $(BITCODE:.bc=.bc.d) build results regression.diffs regression.out
 
 # Targets that do not need PostgreSQL's build files, because they install them.
-STANDALONE = test test-planted check-valgrind demo bench bench-polling soak load
+STANDALONE = test test-planted check-valgrind check-points demo bench bench-polling soak load
 ifneq ($(filter $(STANDALONE),$(MAKECMDGOALS)),)
 
 .PHONY: $(STANDALONE)

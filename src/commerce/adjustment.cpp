@@ -5,6 +5,7 @@
 #include "commerce/json.hpp"
 #include "commerce/reservations.hpp"
 #include "commerce/sold_out.hpp"
+#include "pg/injection.hpp"
 
 extern "C" {
 #include <catalog/pg_type.h>
@@ -159,6 +160,7 @@ AdjustmentResult AdjustStock(Binding &binding, const Adjustment &adjustment,
     if (IsShort(locked[0], adjustment) && FreeExpiredHolds(binding, locks, needs, locked)) {
         locked = LockLevels(binding, needs, budget);
     }
+    IL_INJECT("change-rows-locked");
     const std::vector<Level> &levels = locked[0];
     if (takes && IsShort(levels, adjustment)) {
         RememberShort(needs);
@@ -179,7 +181,10 @@ AdjustmentResult AdjustStock(Binding &binding, const Adjustment &adjustment,
     }
     AddToStock(binding, change.level, change.delta);
     change.grant = locks.FenceFor(need.variant.text, change.level);
-    return DescribeChange(change, WriteChange(binding, change, adjustment.occasion));
+    IL_INJECT("change-writing");
+    const WrittenChange written = WriteChange(binding, change, adjustment.occasion);
+    IL_INJECT("change-written");
+    return DescribeChange(change, written);
 }
 
 const Level &ChooseLevel(const StockNeed &need, const std::vector<Level> &levels, int64 delta,

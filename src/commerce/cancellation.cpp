@@ -3,6 +3,7 @@
 #include "commerce/cancellation.hpp"
 
 #include "commerce/outbox.hpp"
+#include "pg/injection.hpp"
 
 extern "C" {
 #include <catalog/pg_type.h>
@@ -120,6 +121,7 @@ OrderChangeAnswer CancelOrder(Binding &binding, const OrderChangeRequest &reques
     OrderChangeAnswer answer;
     answer.order = LockOrder(binding, request.order_id, budget);
     answer.redis = answer.order.grant.redis;
+    IL_INJECT("cancel-locked");
     if (FindEarlierCancellation(binding, request, &answer)) {
         return Replayed(answer);
     }
@@ -132,7 +134,9 @@ OrderChangeAnswer CancelOrder(Binding &binding, const OrderChangeRequest &reques
         return Replayed(answer);
     }
     LockChosenLevels(binding, request, &answer, budget);
+    IL_INJECT("cancel-writing");
     WriteCancellation(binding, request, &answer);
+    IL_INJECT("cancel-written");
     return answer;
 }
 

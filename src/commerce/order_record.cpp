@@ -3,6 +3,7 @@
 #include "commerce/order_record.hpp"
 
 #include "commerce/outbox.hpp"
+#include "pg/injection.hpp"
 
 extern "C" {
 #include <catalog/pg_type.h>
@@ -191,6 +192,7 @@ OrderAnswer WriteOrder(Binding &binding, const OrderRequest &request, const Id &
     Statement &statement = record.hold
                                ? binding.Plan(PlanId::kWriteOrderFromHold, BuildWriteOrderFromHold)
                                : binding.Plan(PlanId::kWriteOrder, BuildWriteOrder);
+    IL_INJECT("order-writing");
     const Rows rows = statement.Run(params);
     if (rows.empty()) {
         // Only somebody who writes orders without our lock can have been faster.
@@ -202,7 +204,9 @@ OrderAnswer WriteOrder(Binding &binding, const OrderRequest &request, const Id &
     if (rows.Int8(0, 2) != static_cast<int64>(record.changes.size())) {
         throw NotWritten(record.changes.front().variant.text);
     }
+    IL_INJECT("order-written");
     WriteEvents(binding, record.changes);
+    IL_INJECT("order-events-written");
     OrderAnswer answer = FromResponse(rows.Text(0, 0), ReadJson(MakeJsonb(record.response)));
     bool is_null;
     const Datum created_at = rows.Value(0, 1, &is_null);

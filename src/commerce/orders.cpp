@@ -9,6 +9,7 @@
 #include "commerce/purchase_limit.hpp"
 #include "commerce/reservations.hpp"
 #include "commerce/sold_out.hpp"
+#include "pg/injection.hpp"
 
 extern "C" {
 #include <catalog/pg_type.h>
@@ -50,6 +51,7 @@ std::optional<OrderAnswer> Replay(Binding &binding, const OrderRequest &request,
     }
     OrderAnswer answer = FromResponse(rows.Text(0, 0), stored);
     answer.replayed = true;
+    IL_INJECT("order-replayed");
     const Datum created_at = rows.Value(0, 4, &is_null);
     if (!is_null) {
         answer.created_at = created_at;
@@ -341,6 +343,7 @@ OrderAnswer PlaceOrder(Binding &binding, const OrderRequest &request, const Orde
         RefuseIfSoldOut(binding, demands, rules);
     }
     const locking::Grant order_grant = LockOrder(request, user, options, budget);
+    IL_INJECT("order-locked");
     if (auto answer = Replay(binding, request, user)) {
         return *answer;
     }
@@ -358,12 +361,14 @@ OrderAnswer PlaceOrder(Binding &binding, const OrderRequest &request, const Orde
     }
     const std::vector<StockNeed> needs = AllNeeds(binding, demands, hold);
     StockLocks locks = StockLocks::Acquire(binding, needs, budget);
+    IL_INJECT("order-stock-locked");
     OwnHolds own;
     if (hold) {
         hold = LockHold(binding, *hold, budget);
         own = UnitsOf(*hold);
     }
     std::vector<std::vector<Level>> levels = LockLevels(binding, needs, budget);
+    IL_INJECT("order-rows-locked");
     Allocation allocation = Allocate(demands, LevelsOf(demands, needs, levels), own, rules);
     if (allocation.short_of_stock && FreeExpiredHolds(binding, locks, needs, levels, hold)) {
         levels = LockLevels(binding, needs, budget);

@@ -3,6 +3,7 @@
 #include "commerce/reservations.hpp"
 
 #include "commerce/outbox.hpp"
+#include "pg/injection.hpp"
 
 extern "C" {
 #include <catalog/pg_type.h>
@@ -296,6 +297,7 @@ ReservationAnswer End(Binding &binding, LockedHold *locked, const char *state,
         .Int8Array(line_numbers)
         .Int8Array(confirmed);
     const Rows rows = binding.Plan(PlanId::kWriteReservationEnd, BuildWriteEnd).Run(params);
+    IL_INJECT("reservation-ended");
     if (rows.Int8(0, 0) != static_cast<int64>(changes.size())) {
         throw NotWritten(changes.front().variant.text);
     }
@@ -361,6 +363,7 @@ ReservationAnswer Reserve(Binding &binding, const ReservationRequest &request,
         .Array(locations, location_column != nullptr ? location_column->type : TEXTOID)
         .Int8Array(quantities);
     const Rows rows = binding.Plan(PlanId::kWriteReservation, BuildWriteReservation).Run(params);
+    IL_INJECT("reservation-written");
     if (rows.Int8(0, 1) != static_cast<int64>(allocation.changes.size())) {
         throw NotWritten(allocation.changes.front().variant.text);
     }

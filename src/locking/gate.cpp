@@ -4,6 +4,7 @@
 
 #include "locking/wait_record.hpp"
 #include "pg/clock.hpp"
+#include "pg/injection.hpp"
 #include "pg/settings.hpp"
 #include "shared/state.hpp"
 
@@ -95,6 +96,7 @@ GateResult TakeGate(const Hold &hold, WaitBudget &budget) {
     const int64 started_us = pg::BootUs();
     try {
         ScopedWaitRecord record(shared::WaitKind::kGate, entry);
+        IL_INJECT("gate-waiting");
         ScopedLockTimeout timeout(ours ? static_cast<int>(left_ms) : LockTimeout);
         pg::Call([&] { (void)LockAcquire(&tag, mode, false, false); });
     } catch (const pg::PgError &error) {
@@ -112,6 +114,7 @@ GateResult TakeGate(const Hold &hold, WaitBudget &budget) {
         throw;
     }
     const int64 waited_us = pg::BootUs() - started_us;
+    IL_INJECT("gate-waited");
     budget.AddWaited(waited_us);
     CountQueueing(kind, entry, shared::Ended::kGot, waited_us);
     return GateResult::kGot;

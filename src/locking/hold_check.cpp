@@ -4,6 +4,7 @@
 
 #include "locking/lease_request.hpp"
 #include "pg/clock.hpp"
+#include "pg/injection.hpp"
 #include "pg/settings.hpp"
 #include "shared/state.hpp"
 
@@ -82,6 +83,7 @@ void VerifyHold(Hold *hold, int64 margin_us) {
     }
     LeaseCheck check = Look(*hold, margin_us);
     if (check == LeaseCheck::kShort) {
+        IL_INJECT("renewal-asked");
         WaitBudget budget = WaitBudget::UntilRenewed();
         (void)AskWorker(shared::Operation::kRenew, {hold->entry}, false, 0, budget);
         check = Look(*hold, margin_us);

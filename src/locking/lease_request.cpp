@@ -107,6 +107,7 @@ LeaseAnswer AskWorker(shared::Operation operation, const std::vector<int32> &ent
         LockTimeout > 0 ? started_us + static_cast<int64>(LockTimeout) * kUsPerMs : INT64_MAX;
 
     pending = slot;
+    IL_INJECT("request-written");
     const uint64 request = shared::Fill(slots, index);
     shared::WakeWorker();
     IL_INJECT("request-filled");

@@ -7,6 +7,7 @@
 #include "locking/transaction_end.hpp"
 #include "locking/wait_record.hpp"
 #include "pg/clock.hpp"
+#include "pg/injection.hpp"
 #include "pg/settings.hpp"
 #include "shared/state.hpp"
 
@@ -86,6 +87,7 @@ bool Adopt(Hold *hold, bool any_tenure) {
     }
     SpinLockRelease(&entry->mutex);
     if (good) {
+        IL_INJECT("lease-adopted");
         shared::Count(KindOf(hold), fresh   ? shared::Counter::kAcquired
                                     : alone ? shared::Counter::kWarm
                                             : shared::Counter::kHandedOver);

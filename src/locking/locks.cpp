@@ -149,6 +149,7 @@ Hold *AddHold(const LockRequest &request) {
     Hold *hold =
         HoldSet::Add(request.key, shared::HashKey(request.key), request.kind, request.mode);
     hold->ttl_ms = request.ttl_ms > 0 ? request.ttl_ms : DefaultTtlMs(request.kind);
+    IL_INJECT("hold-added");
     JoinEntry(hold);
     return hold;
 }
@@ -255,9 +256,11 @@ std::optional<Grant> TryAcquireLock(const LockRequest &request) {
     if (TakeLeases(HoldSet::size() - 1, 1, true, budget) == Leased::kBusy) {
         shared::Count(KindOf(hold), shared::Counter::kBusy);
         DropGate(*hold);
+        IL_INJECT("try-gate-dropped");
         Forget(hold);
         return std::nullopt;
     }
+    IL_INJECT("try-got");
     LogGrants(HoldSet::size() - 1, 1, budget);
     return GrantOf(*hold);
 }
@@ -291,6 +294,7 @@ Grant FenceAbove(const std::string &key, uint64 row_fence) {
         entry->next_fence = fence + 1;
         SpinLockRelease(&entry->mutex);
     }
+    IL_INJECT("fence-raised");
     hold->fence = fence;
     shared::Count(KindOf(hold), shared::Counter::kRaised);
     return GrantOf(*hold);

@@ -73,6 +73,7 @@ void LetGoOfEnding() {
         }
     }
     HoldSet::Sweep();
+    IL_INJECT("interest-dropped");
     if (work) {
         shared::WakeWorker();
     }
@@ -104,6 +105,7 @@ void Flush() {
     START_CRIT_SECTION();  // a failure must not look like an abort of what is committed
     XLogFlush(XactLastCommitEnd);
     END_CRIT_SECTION();
+    IL_INJECT("flushed-here");
     if (early_release_xid) {
         SyncRepWaitForLSN(XactLastCommitEnd, true);
     }
@@ -122,11 +124,19 @@ void BeforeCommit() {
         early_release_armed = true;
         synchronous_commit = SYNCHRONOUS_COMMIT_OFF;
     }
+    IL_INJECT("committing");
 }
 
 void EndOfTransaction() {
     early_release_asked = false;
     warned = false;
+}
+
+// Most transactions hold nothing, and no test is about their ends.
+void InjectIfHolding([[maybe_unused]] const char *name) {
+    if (HoldSet::size() > 0) {
+        IL_INJECT(name);
+    }
 }
 
 extern "C" void OnTransaction(XactEvent event, void *) {
@@ -143,14 +153,17 @@ extern "C" void OnTransaction(XactEvent event, void *) {
             }
             break;
         case XACT_EVENT_COMMIT:
+            InjectIfHolding("visible");
             RestoreSynchronousCommit();
             if (early_release_armed) {
                 MarkUnflushed();
             }
             MarkEnding(0);
+            InjectIfHolding("gate-going");
             EndOfTransaction();
             break;
         case XACT_EVENT_ABORT:
+            InjectIfHolding("aborting");
             RestoreSynchronousCommit();
             early_release_armed = early_release_armed && armed;  // aborted before the commit record
             AbandonRequest();
@@ -170,6 +183,7 @@ extern "C" void OnTransaction(XactEvent event, void *) {
 extern "C" void OnSubtransaction(SubXactEvent event, SubTransactionId, SubTransactionId, void *) {
     const int level = GetCurrentTransactionNestLevel();
     if (event == SUBXACT_EVENT_ABORT_SUB) {
+        InjectIfHolding("savepoint-aborting");
         AbandonRequest();
         MarkEnding(level);
     } else if (event == SUBXACT_EVENT_COMMIT_SUB) {
@@ -187,14 +201,17 @@ extern "C" void OnResourceRelease(ResourceReleasePhase phase, bool, bool, void *
     IL_INJECT("gate-gone");
     if (early_release_armed) {
         early_release_armed = false;
+        IL_INJECT("flushing");
         Flush();
         IL_INJECT("flushed");
     }
+    IL_INJECT("letting-go");
     LetGoOfEnding();
     IL_INJECT("let-go");
 }
 
 extern "C" void OnExit(int, Datum) {
+    IL_INJECT("exiting");
     ClearWaitRecord();
     AbandonRequest();
     MarkEnding(0);

@@ -35,7 +35,8 @@ void ReachInjectionPoint(const char *name) {
     const std::string path = std::string(DataDir) + "/injection/" + name;
     const int reached = open((path + ".reached").c_str(), O_WRONLY | O_APPEND | O_CLOEXEC);
     if (reached >= 0) {
-        (void)!write(reached, ".", 1);
+        const std::string line = std::to_string(getpid()) + "\n";
+        (void)!write(reached, line.data(), line.size());
         close(reached);
     }
     for (std::string wanted = Wanted(path); wanted == "wait"; wanted = Wanted(path)) {
@@ -45,6 +46,10 @@ void ReachInjectionPoint(const char *name) {
         }
     }
     const std::string wanted = Wanted(path);
+    const bool ends = wanted == "kill" || wanted == "exit";
+    if (ends && unlink(path.c_str()) != 0) {
+        return;  // another process was faster
+    }
     if (wanted == "kill") {
         kill(getpid(), SIGKILL);
     } else if (wanted == "stop") {

@@ -5,10 +5,12 @@
 // file injection/<point> in the data directory; its first word says what happens there:
 //
 //   wait   stays until the file is gone (answering interrupts where they are allowed)
-//   error  raises an ERROR         exit   ends the process with code 1
-//   kill   SIGKILL to itself       stop   SIGSTOP to itself
+//   error  raises an ERROR         stop   SIGSTOP to itself
+//   kill   SIGKILL to itself       exit   ends the process with code 1
 //
-// Every process that gets there appends a byte to injection/<point>.reached, if that file exists.
+// `kill` and `exit` remove the file first, so that one process ends and not its successors too.
+// Every process that gets there appends its pid, a line, to injection/<point>.reached, if that file
+// exists.
 
 #pragma once
 

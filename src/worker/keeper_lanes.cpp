@@ -2,6 +2,7 @@
 // keeper.hpp. Runs in: the worker.
 
 #include "pg/boundary.hpp"
+#include "pg/injection.hpp"
 #include "worker/keeper_state.hpp"
 
 namespace inventory_lock::worker {
@@ -200,6 +201,7 @@ void Keeper::Trouble(const redis::Trouble &trouble, int64 now_us) {
 
 void Keeper::FreeOrphans(Session &session, int lane, int64 now_us) {
     for (const Orphan &orphan : orphans_) {
+        IL_INJECT("worker-freeing-orphan");
         redis::ReleaseKey key;
         key.key = orphan.key;
         key.token = orphan.token;
@@ -208,6 +210,7 @@ void Keeper::FreeOrphans(Session &session, int lane, int64 now_us) {
         operation.command = redis::MakeRelease(key, kFenceTtlMs);
         Send(session, lane, std::move(operation), now_us);
     }
+    IL_INJECT("worker-freed-orphans");
     orphans_.clear();
 }
 

@@ -244,12 +244,15 @@ void Keeper::SendRelease(int32 index, const std::string &token, int64 gap_ms, in
     if (!sent) {
         Locked(EntryAt(index), [&] { EntryAt(index)->state = shared::LeaseState::kUnknown; });
     }
+    IL_INJECT("worker-release-sent");
 }
 
 void Keeper::MarkAbsent(int32 index, int64 now_us) {
     shared::LeaseEntry *entry = EntryAt(index);
     Local &local = local_[static_cast<size_t>(index)];
+    IL_INJECT("worker-forgetting");
     journal_.Erase(index);
+    IL_INJECT("worker-forgotten");
     uint32 interest = 0;
     Locked(entry, [&] {
         entry->state = shared::LeaseState::kAbsent;
@@ -287,6 +290,7 @@ void Keeper::MarkLost(int32 index, shared::LostReason reason, int64 now_us) {
             entry->prev[0] = '\0';
         }
     });
+    IL_INJECT("worker-lost");
     if (pid != 0) {
         static constexpr const char *kReasons[] = {"none", "expired", "deleted", "taken", "forced"};
         const std::string key = KeyOf(index);
@@ -368,6 +372,7 @@ void Keeper::SendExtends(int64 now_us) {
                 keys.push_back({KeyOf(indexes[i]), entry->token, ttl_ms});
             }
             operation.command = redis::MakeExtend(keys);
+            IL_INJECT("worker-renewing");
             if (!Send(*SessionOf(batch.first.first), batch.first.second, std::move(operation),
                       now_us)) {
                 for (size_t i = from; i < to; i++) {

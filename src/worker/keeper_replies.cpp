@@ -55,6 +55,7 @@ void Keeper::OnReply(Session &session, int lane, uint64 tag, redis::ReplyView re
             break;
         }
         case Purpose::kExtend: {
+            IL_INJECT("worker-renewed");
             const redis::ExtendAnswer answer = redis::ParseExtend(reply, operation.entries.size());
             if (!again_by_text(answer.no_script)) {
                 NoteRedisTime(session, answer.time_us, operation.sent_us, now_us);
@@ -71,6 +72,7 @@ void Keeper::OnReply(Session &session, int lane, uint64 tag, redis::ReplyView re
             break;
         }
         case Purpose::kRaise: {
+            IL_INJECT("worker-raised");
             const redis::RaiseAnswer answer = redis::ParseRaise(reply);
             if (again_by_text(answer.no_script)) {
                 break;
@@ -223,6 +225,7 @@ void Keeper::OnAcquired(Operation &operation, const redis::AcquireAnswer &answer
             PokeSharers(index, now_us);
         }
     }
+    IL_INJECT("worker-granted");
     if (wanted) {
         if (enough) {
             Start(request->second, now_us);  // every key is Held now: answers
@@ -241,6 +244,7 @@ void Keeper::OnTaken(Operation &operation, const redis::AcquireAnswer &answer, i
     const size_t blocked = std::min(answer.blocked_index, operation.entries.size() - 1);
     const int32 index = operation.entries[blocked];
     if (answer.result == redis::AcquireResult::kTaken) {
+        IL_INJECT("worker-blocked");
         shared::LeaseEntry *entry = EntryAt(index);
         shared::Blocker blocker;
         CopyPrintable(blocker.token, sizeof(blocker.token), answer.blocker);

@@ -104,7 +104,9 @@ bool Keeper::Alive(const Request &request) const {
 void Keeper::Answer(Request &request, shared::Outcome outcome, uint32 blocked, uint64 fence) {
     shared::Slot *slot = shared::SlotAt(shared::Slots(), request.slot);
     const int32 index = request.slot;
+    IL_INJECT("worker-answering");
     if (shared::Answer(slot, request.number, outcome, blocked, fence)) {
+        IL_INJECT("worker-answered");
         shared::WakeProcess(index);
     }
     for (const int32 entry : request.entries) {
@@ -292,6 +294,7 @@ Keeper::Step Keeper::Prepare(int32 index, int64 now_us) {
     if (view.unflushed > 0 || (IsIntent(index) && view.holders > 0)) {
         return Step::kWait;  // newcomers to a shared key wait until those who use it have gone
     }
+    IL_INJECT("worker-yielding");
     shared::Count(shared::Total::kYields);
     if (turn == Turn_::kPollers) {
         local.gap_us = now_us;
@@ -351,6 +354,7 @@ void Keeper::SendAcquire(Request &request, const std::vector<int32> &entries, in
         key.prev = entry->prev;
         key.intent = IsIntent(index);
         key.ttl_ms = key.ttl_ms > 0 ? key.ttl_ms : pg::settings::inventory_ttl_ms;
+        IL_INJECT("worker-token-made");
         journal_.Write(index, key.key, key.token, key.prev);
         local.session = active_->id;
         local.lane = lane;
@@ -373,6 +377,7 @@ void Keeper::SendAcquire(Request &request, const std::vector<int32> &entries, in
         request.in_flight = false;  // the lane has just died: OnLaneDown made the keys Unknown
         WaitUntil(request, now_us + kSoonUs);
     }
+    IL_INJECT("worker-acquire-sent");
 }
 
 // Renewals on demand, fences to raise, and what administrators ask.

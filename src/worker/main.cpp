@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "pg/boundary.hpp"
+#include "pg/injection.hpp"
 #include "pg/settings.hpp"
 #include "worker/keeper.hpp"
 #include "worker/summary.hpp"
@@ -268,7 +269,9 @@ void Serve() {
     bool same_life;
     Publish(&same_life);
     Journal journal;
+    IL_INJECT("worker-starting");
     std::vector<Orphan> orphans = journal.Open(shared::Leases()->capacity, same_life);
+    IL_INJECT("worker-journal-read");
     SpinLockAcquire(&worker->mutex);
     const bool keep_instance = worker->instance[0] != '\0';
     if (!keep_instance) {
@@ -288,6 +291,7 @@ void Serve() {
     pg_atomic_write_u32(&worker->pid, static_cast<uint32>(MyProcPid));
     pg_atomic_write_u32(&worker->procno, static_cast<uint32>(pg::MyProcIndex()));
 
+    IL_INJECT("worker-serving");
     int64 leave_us = 0;
     for (;;) {
         pg::Call([] { CHECK_FOR_INTERRUPTS(); });
