@@ -231,6 +231,9 @@ TEST_F(ShareTest, ADeadlockIsFoundThroughASharedKey) {
     EXPECT_TRUE(answer.ok && answer.cycle);
     ASSERT_EQ(answer.path.size(), 1u);
     EXPECT_EQ(answer.path[0].id, 7u);
+    // The same circle, seen by the other one: it ends at one's own share of the key.
+    const ReplyOwner back = client.Call(MakeWaits("mine", {kTwo}, theirs, 5000));
+    EXPECT_TRUE(ParseWaits(ReplyView(back.get())).cycle);
 }
 
 TEST(HolderBesideTest, NamesTheFirstWhoIsNotUs) {
