@@ -98,5 +98,26 @@ INSERT INTO own.plain VALUES (1, 5);
 SELECT inventory_lock.bind('plain', 'own.plain', variant_column => 'sku', on_hand_column => 'n');
 BEGIN; SELECT FROM inventory_lock.adjust_stock_locked(1, -1, binding => 'plain'); SELECT * FROM pg_temp.gates(); COMMIT;
 SELECT pg_temp.try($$SELECT inventory_lock.acquire_product_lock(1, binding => 'plain')$$);
+-- the row decides also where the statistics know of no product
+UPDATE shop.stock_level SET product_id = NULL;
+ANALYZE shop.stock_level;
+UPDATE shop.stock_level SET product_id = 'shirt' WHERE variant_id IN ('red', 'blue');
+UPDATE shop.stock_level SET product_id = 'mug' WHERE variant_id IN ('cup', 'odd');
+\c -
+SET client_min_messages = error;
+CREATE FUNCTION pg_temp.gates() RETURNS TABLE (mode text, count bigint) LANGUAGE sql AS $$
+    SELECT mode, count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 18764 AND pid = pg_backend_pid()
+    GROUP BY mode ORDER BY mode
+$$;
+CREATE FUNCTION pg_temp.try(statement text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE statement;
+    RETURN 'no error';
+EXCEPTION WHEN OTHERS THEN
+    RETURN SQLSTATE || ': ' || SQLERRM;
+END $$;
+BEGIN; SELECT FROM inventory_lock.adjust_stock_locked('blue', -1); SELECT * FROM pg_temp.gates();
+SELECT pg_temp.try($$SELECT inventory_lock.acquire_product_lock('shirt')$$); COMMIT;
+BEGIN; SELECT FROM inventory_lock.adjust_stock_locked('cup', -1); SELECT * FROM pg_temp.gates(); COMMIT;
 SELECT count(*) FROM inventory_lock.verify_stock() WHERE drift <> 0;
 DROP SCHEMA own CASCADE;

@@ -5,8 +5,11 @@
 #include "locking/lock_name.hpp"
 
 extern "C" {
+#include <access/htup_details.h>
+#include <catalog/pg_statistic.h>
 #include <catalog/pg_type.h>
 #include <utils/lsyscache.h>
+#include <utils/syscache.h>
 }
 
 namespace inventory_lock::commerce {
@@ -23,6 +26,23 @@ bool HasProducts(const Binding &binding) {
 Oid VariantArray(const Binding &binding) {
     const Oid type = binding.column(TableId::kStockLevel, "variant_id").type;
     return pg::Call([type] { return get_array_type(type); });
+}
+
+// Did the last ANALYZE find no row with a product? Such tables need no looks.
+bool SeemUnused(const Binding &binding) {
+    const Oid relation = binding.table(TableId::kStockLevel).oid;
+    const AttrNumber number = binding.column(TableId::kStockLevel, kRole).number;
+    return pg::Call([=] {
+        const HeapTuple statistics = SearchSysCache3(STATRELATTINH, ObjectIdGetDatum(relation),
+                                                     Int16GetDatum(number), BoolGetDatum(false));
+        if (!HeapTupleIsValid(statistics)) {
+            return false;
+        }
+        const auto *form = reinterpret_cast<Form_pg_statistic>(GETSTRUCT(statistics));
+        const bool unused = form->stanullfrac >= 1.0F;
+        ReleaseSysCache(statistics);
+        return unused;
+    });
 }
 
 // The inner query is run once per element, as those of stock_level.cpp.
@@ -100,7 +120,7 @@ std::vector<locking::LockRequest> ProductIntents(Binding &binding,
             unknown.push_back(&need);
         }
     }
-    if (!unknown.empty()) {
+    if (!unknown.empty() && !SeemUnused(binding)) {
         LookUp(binding, unknown, &products);
     }
     return IntentsOn(products);

@@ -6,8 +6,9 @@
 // before the variant's own in the order of locking. So the product is looked up first, and
 // remembered: that is a guess. When the locked row names another product, the intent on it is taken
 // late, behind the row lock: a change never goes without, only a deadlock with a holder of the
-// product's lock is possible then (and found). Bindings without a product column pay nothing, rows
-// without a product one look per session.
+// product's lock is possible then (and found). Bindings without a product column pay nothing, nor
+// do tables where ANALYZE has found no product; otherwise a row without one costs a look per
+// session.
 
 #pragma once
 
