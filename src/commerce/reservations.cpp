@@ -7,15 +7,12 @@
 
 extern "C" {
 #include <catalog/pg_type.h>
-#include <utils/acl.h>
 #include <utils/lsyscache.h>
 }
 
 namespace inventory_lock::commerce {
 
 namespace {
-
-constexpr const char *kHoldReference = "reservation";
 
 Oid TypeOf(const Binding &binding, const char *role) {
     const Column *const column = binding.find(TableId::kReservation, role);
@@ -117,42 +114,6 @@ std::unique_ptr<Statement> BuildExtend(const Binding &binding) {
                     " pg_catalog.clock_timestamp(){+}$2"
                     " WHERE s.{reservation.reservation_id}{=}$1"),
         std::vector<Oid>{TypeOf(binding, "reservation_id"), INTERVALOID});
-}
-
-std::unique_ptr<Statement> BuildFindExpired(const Binding &binding) {
-    return std::make_unique<Statement>(
-        binding.Sql("SELECT (s.{reservation.reservation_id})::pg_catalog.text,"
-                    " (s.{reservation.variant_id})::pg_catalog.text,"
-                    " {s:reservation.location_id|'main'}::pg_catalog.text,"
-                    " (s.{reservation.quantity})::pg_catalog.int8,"
-                    " (s.{reservation.line_no})::pg_catalog.int8"
-                    " FROM {reservation} s WHERE (s.{reservation.state})::pg_catalog.text{=}'held'"
-                    " AND s.{reservation.expires_at}{<=}pg_catalog.clock_timestamp()"
-                    " AND s.{reservation.variant_id}{=}ANY ($1)"),
-        std::vector<Oid>{ArrayOf(TypeOf(binding, "variant_id"))});
-}
-
-Rows RunFindExpired(Binding &binding, const std::vector<StockNeed> &needs) {
-    const Column &column = binding.column(TableId::kReservation, "variant_id");
-    std::vector<std::optional<Datum>> variants;
-    for (const StockNeed &need : needs) {
-        variants.emplace_back(ParseId(column, need.variant.text, "variant_id").value);
-    }
-    Params params;
-    params.Array(variants, column.type);
-    return binding.Plan(PlanId::kFindExpired, BuildFindExpired).Run(params);
-}
-
-bool MayTidy(const Binding &binding) {
-    if (!binding.has(TableId::kReservation)) {
-        return false;
-    }
-    const Oid relation = binding.table(TableId::kReservation).oid;
-    return pg::Call([relation] {
-        const Oid user = GetUserId();
-        return pg_class_aclcheck(relation, user, ACL_SELECT) == ACLCHECK_OK &&
-               pg_class_aclcheck(relation, user, ACL_UPDATE) == ACLCHECK_OK;
-    });
 }
 
 Hold ReadRows(const Id &id, const Rows &rows) {
@@ -296,7 +257,7 @@ ReservationAnswer End(Binding &binding, LockedHold *locked, const char *state,
         .Text(order_id)
         .Int8Array(line_numbers)
         .Int8Array(confirmed);
-    const Rows rows = binding.Plan(PlanId::kWriteReservationEnd, BuildWriteEnd).Run(params);
+    const Rows rows = RunHoldEnd(binding, params);
     IL_INJECT("reservation-ended");
     if (rows.Int8(0, 0) != static_cast<int64>(changes.size())) {
         throw NotWritten(changes.front().variant.text);
@@ -306,6 +267,10 @@ ReservationAnswer End(Binding &binding, LockedHold *locked, const char *state,
 }
 
 }  // namespace
+
+Rows RunHoldEnd(Binding &binding, const Params &params) {
+    return binding.Plan(PlanId::kWriteReservationEnd, BuildWriteEnd).Run(params);
+}
 
 std::shared_ptr<Binding> OpenForReservations(const std::string &binding) {
     return OpenBinding(binding, {{TableId::kStockLevel, ACL_SELECT | ACL_UPDATE},
@@ -441,76 +406,6 @@ OwnHolds UnitsOf(const Hold &hold) {
         units[{line.variant_id, line.location_id}] += line.quantity;
     }
     return units;
-}
-
-bool FreeExpiredHolds(Binding &binding, StockLocks &locks, const std::vector<StockNeed> &needs,
-                      const std::vector<std::vector<Level>> &levels,
-                      const std::optional<Hold> &own_hold) {
-    bool any_held = false;
-    std::map<std::pair<std::string, std::string>, StockChange> changes;
-    for (size_t i = 0; i < needs.size(); i++) {
-        for (const Level &level : levels[i]) {
-            any_held = any_held || level.held > 0;
-            StockChange &change = changes[{needs[i].variant.text, level.location}];
-            change.variant = needs[i].variant;
-            change.level = level;
-        }
-    }
-    if (!any_held || !MayTidy(binding)) {
-        return false;
-    }
-    // One hold may reach to levels that are not locked here: only the lines on ours end.
-    const Rows rows = RunFindExpired(binding, needs);
-    std::map<std::string, std::vector<int64>> lines_of;
-    for (size_t i = 0; i < rows.size(); i++) {
-        const auto change = changes.find({rows.Text(i, 1), rows.Text(i, 2)});
-        const bool own = own_hold && rows.Text(i, 0) == own_hold->id.text;
-        if (change != changes.end() && !own) {
-            change->second.held_delta -= rows.Int8(i, 3);
-            lines_of[rows.Text(i, 0)].push_back(rows.Int8(i, 4));
-        }
-    }
-    std::vector<StockChange> freed;
-    for (auto &entry : changes) {
-        if (entry.second.held_delta != 0) {
-            entry.second.grant = locks.FenceFor(entry.first.first, entry.second.level);
-            freed.push_back(entry.second);
-        }
-    }
-    const Column &id_column = binding.column(TableId::kReservation, "reservation_id");
-    bool first = true;
-    for (const auto &[reservation_id, line_numbers] : lines_of) {
-        Occasion occasion;
-        occasion.kind = "hold_release";
-        occasion.reason = "expired";
-        occasion.reference_type = kHoldReference;
-        // The levels change with the first hold, all at once; the others only change their rows.
-        const std::vector<StockChange> now = first ? freed : std::vector<StockChange>();
-        first = false;
-        Params params = ChangeParams(binding, now, occasion);
-        params.Int8Array(HeldDeltas(now))
-            .Text(reservation_id)
-            .Value(ParseId(id_column, reservation_id, "reservation_id").value)
-            .Text("expired")
-            .Null()
-            .Int8Array(line_numbers)
-            .Int8Array(std::vector<int64>(line_numbers.size(), 0));
-        binding.Plan(PlanId::kWriteReservationEnd, BuildWriteEnd).Run(params);
-    }
-    WriteEvents(binding, freed);
-    return !freed.empty();
-}
-
-OwnHolds FindExpired(Binding &binding, const std::vector<StockNeed> &needs) {
-    OwnHolds expired;
-    if (!MayTidy(binding)) {
-        return expired;
-    }
-    const Rows rows = RunFindExpired(binding, needs);
-    for (size_t i = 0; i < rows.size(); i++) {
-        expired[{rows.Text(i, 1), rows.Text(i, 2)}] += rows.Int8(i, 3);
-    }
-    return expired;
 }
 
 }  // namespace inventory_lock::commerce

@@ -15,6 +15,8 @@
 
 namespace inventory_lock::commerce {
 
+inline constexpr const char *kHoldReference = "reservation";  // of movements
+
 struct HoldLine {
     int64 line_no = 0;
     std::string variant_id;
@@ -74,6 +76,11 @@ OwnHolds UnitsOf(const Hold &hold);
 bool FreeExpiredHolds(Binding &binding, StockLocks &locks, const std::vector<StockNeed> &needs,
                       const std::vector<std::vector<Level>> &levels,
                       const std::optional<Hold> &own_hold = std::nullopt);
+
+// Runs the statement that ends holds; the parameters are those of ChangeParams, then: held deltas,
+// reference, reservation, state, order, line numbers, what is confirmed of them. Returns how many
+// levels have changed.
+Rows RunHoldEnd(Binding &binding, const Params &params);
 
 // Units on hold for too long, by variant and location: not to be counted as held.
 OwnHolds FindExpired(Binding &binding, const std::vector<StockNeed> &needs);
