@@ -74,7 +74,8 @@ local function stored_fence(key) return fence_of(redis.pcall('GET', key)) end
 // by commas; end is the millisecond of the server's clock from which on the token counts no more.
 // intents: the list, nil for any other value. find: the place of a token in it. share: writes the
 // list anew without what has ended and without two tokens, with a fresh one if `ends` is given;
-// the key lives as long as its last token, and goes with it.
+// the key lives as long as its last token, and goes with it. Returns the error when the server
+// does not let us write (it is full), and how many ms the key should have lived.
 constexpr char kShare[] = R"lua(
 local function intents(value)
   if type(value) ~= 'string' or string.sub(value, 1, 11) ~= 'pg:intents:' then return nil end
@@ -100,9 +101,13 @@ local function share(key, list, now_ms, prev, token, ends)
     if one[2] > now_ms and one[1] ~= prev and one[1] ~= token then add(one[1], one[2]) end
   end
   if ends then add(token, ends) end
-  if #text == 0 then return redis.call('DEL', key) end
-  redis.call('SET', key, 'pg:intents:' .. table.concat(text, ','), 'PX',
-    string.format('%.0f', last - now_ms))
+  local life = string.format('%.0f', last - now_ms)
+  if #text == 0 then
+    redis.call('DEL', key)
+    return nil
+  end
+  local done = redis.pcall('SET', key, 'pg:intents:' .. table.concat(text, ','), 'PX', life)
+  return done.err and done, life
 end
 )lua";
 
@@ -190,7 +195,8 @@ end
 for i = 1, count do
   local lock, token, ttl = locks[i], ARGV[4 * i], ARGV[4 * i + 2]
   if lists[i] then
-    share(lock, lists[i], now_ms, ARGV[4 * i + 1], token, now_ms + ttl)
+    local refused = share(lock, lists[i], now_ms, ARGV[4 * i + 1], token, now_ms + ttl)
+    if refused then return refused end
   elseif values[i] == token then
     redis.call('PEXPIRE', lock, ttl)
   elseif values[i] then
@@ -232,7 +238,9 @@ for i = 1, #KEYS do
     local token, ttl = ARGV[2 * i - 1], tonumber(ARGV[2 * i])
     if ttl > 0 and lists[i] then
       local before = lists[i][find(lists[i], token)][2]
-      share(KEYS[i], lists[i], now_ms, '', token, math.max(before, now_ms + ttl))
+      local refused, life =
+        share(KEYS[i], lists[i], now_ms, '', token, math.max(before, now_ms + ttl))
+      if refused then redis.call('PEXPIRE', KEYS[i], life) end  -- nobody else can write it either
     elseif ttl > 0 then
       redis.call('PEXPIRE', KEYS[i], ttl)
     end
@@ -252,7 +260,8 @@ if trouble then return trouble end
 local list = intents(value)
 if find(list, ARGV[1]) then
   local clock = redis.call('TIME')
-  share(KEYS[1], list, clock[1] * 1000 + math.floor(clock[2] / 1000), ARGV[1])
+  local refused = share(KEYS[1], list, clock[1] * 1000 + math.floor(clock[2] / 1000), ARGV[1])
+  if refused then return refused end
   if tonumber(ARGV[3]) > 0 then redis.pcall('SET', KEYS[3], '1', 'PX', ARGV[3]) end
   return 1
 end

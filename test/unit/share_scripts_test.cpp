@@ -208,6 +208,25 @@ TEST_F(ShareTest, IsAllOrNothingWithKeysOfItsVariants) {
     EXPECT_EQ(all.fences.size(), 2u);
 }
 
+TEST_F(ShareTest, IsExtendedAndFreedOnAFullServer) {
+    Share(kOne, 2000);
+    Share(kTwo, 3000);
+    foreign.Text({"SET", "alone", kOne, "PX", "2000"});
+    foreign.Text({"CONFIG", "SET", "maxmemory", "1"});
+    const ExtendAnswer answer = client.Extend({{kKey, kOne, 30000}, {"alone", kOne, 30000}});
+    EXPECT_EQ(answer.keys, (std::vector<Ownership>{Ownership::kOurs, Ownership::kOurs}));
+    EXPECT_GT(LifeMs(), 29000);
+    EXPECT_EQ(Share("pg:dddd:1:four"), AcquireResult::kTrouble);
+    const ReleaseAnswer stays = client.Release(Gone(kTwo));
+    EXPECT_FALSE(stays.ok) << "tried again later";
+    EXPECT_EQ(stays.trouble.kind, TroubleKind::kOutOfMemory);
+    foreign.Text({"CONFIG", "SET", "maxmemory", "0"});
+    EXPECT_EQ(client.Release(Gone(kTwo)).found, Ownership::kOurs);
+    foreign.Text({"CONFIG", "SET", "maxmemory", "1"});
+    EXPECT_EQ(client.Release(Gone(kOne)).found, Ownership::kOurs) << "the last one is deleted";
+    EXPECT_EQ(foreign.Integer({"EXISTS", kKey}), 0);
+}
+
 TEST_F(ShareTest, AValueThatOnlyLooksSharedBelongsToWhoWroteIt) {
     foreign.Text({"SET", kKey, "pg:intents:what=ever", "PX", "5000"});
     EXPECT_EQ(client.Acquire({Exclusive(kAlone)}).result, AcquireResult::kTaken);
