@@ -109,18 +109,65 @@ void LogGrants(size_t first, size_t count, const WaitBudget &budget) {
     });
 }
 
-// One line for a call that waited long: for whom first, and where the time went.
-void LogSlowWait(size_t first, size_t count, double gate_ms, const WaitBudget &budget) {
+// The longest of a call's waits: for which key, and who had it. Only looked at for log_min_wait.
+struct LongestWait {
+    double ms = 0;
+    size_t hold = 0;     // number in the hold set
+    std::string holder;  // "pid:1234", or the token in Redis of somebody elsewhere; "-" = not known
+
+    void Note(double waited_ms, size_t number, const std::string &who) {
+        if (waited_ms > ms) {
+            *this = {waited_ms, number, who.empty() ? "-" : who};
+        }
+    }
+};
+
+// Who of this server has the key of a hold that is about to queue; "" = nobody.
+std::string LocalHolder(const Hold &hold) {
+    if (hold.entry < 0) {
+        return {};
+    }
+    shared::LeaseEntry *entry = shared::Entry(shared::Leases(), hold.entry);
+    SpinLockAcquire(&entry->mutex);
+    const int32 pid = entry->holder_pid;
+    SpinLockRelease(&entry->mutex);
+    return pid != 0 ? "pid:" + std::to_string(pid) : "";
+}
+
+// Who elsewhere had one of the keys when their leases were asked for.
+void NoteLeaseWait(size_t first, size_t count, double waited_ms, LongestWait *longest) {
+    for (size_t i = first; i < first + count; i++) {
+        const Hold *hold = HoldSet::begin() + i;
+        if (hold->entry < 0) {
+            continue;
+        }
+        shared::LeaseEntry *entry = shared::Entry(shared::Leases(), hold->entry);
+        char token[shared::kBlockerBytes];
+        SpinLockAcquire(&entry->mutex);
+        memcpy(token, entry->waited_for, sizeof(token));
+        SpinLockRelease(&entry->mutex);
+        if (token[0] != '\0') {
+            longest->Note(waited_ms, i, token);
+            return;
+        }
+    }
+    longest->Note(waited_ms, first, "");
+}
+
+// One line for a call that waited long: for which key, who had it, and where the time went.
+void LogSlowWait(size_t count, double gate_ms, const LongestWait &longest,
+                 const WaitBudget &budget) {
     const int limit = pg::settings::log_min_wait_ms;
     if (limit < 0 || budget.WaitedMs() < limit) {
         return;
     }
     const double waited_ms = budget.WaitedMs();
+    const char *holder = longest.holder.empty() ? "-" : longest.holder.c_str();
     pg::Call([&] {
-        const Hold *hold = HoldSet::begin() + first;
-        ereport(LOG, (errmsg("slow lock: key=%s keys=%zu protection=%s waited_ms=%.1f gate_ms=%.1f "
-                             "lease_ms=%.1f",
-                             hold->key, count, ProtectionOf(hold), waited_ms, gate_ms,
+        const Hold *hold = HoldSet::begin() + longest.hold;
+        ereport(LOG, (errmsg("slow lock: key=%s holder=%s keys=%zu protection=%s waited_ms=%.1f "
+                             "gate_ms=%.1f lease_ms=%.1f",
+                             hold->key, holder, count, ProtectionOf(hold), waited_ms, gate_ms,
                              waited_ms - gate_ms)));
     });
 }
@@ -207,11 +254,18 @@ std::vector<Grant> AcquireLocks(const std::vector<LockRequest> &requests, WaitBu
         HoldSet::Reserve(sorted.size());
         ConsiderEarlyRelease();
         const size_t first = HoldSet::size();
+        const bool noting = pg::settings::log_min_wait_ms >= 0;
+        LongestWait longest{0, first, {}};
         for (const LockRequest *request : sorted) {
             Hold *hold = AddHold(*request);
             IL_INJECT("joined");
+            const double before_ms = budget.WaitedMs();
+            const std::string holder = noting ? LocalHolder(*hold) : std::string();
             if (TakeGate(*hold, budget) != GateResult::kGot) {
                 ThrowTimedOut(hold);
+            }
+            if (noting) {
+                longest.Note(budget.WaitedMs() - before_ms, HoldSet::size() - 1, holder);
             }
         }
         IL_INJECT("gate-got");
@@ -225,7 +279,10 @@ std::vector<Grant> AcquireLocks(const std::vector<LockRequest> &requests, WaitBu
         }
         IL_INJECT("lease-got");
         LogGrants(first, sorted.size(), budget);
-        LogSlowWait(first, sorted.size(), gate_ms, budget);
+        if (noting) {
+            NoteLeaseWait(first, sorted.size(), budget.WaitedMs() - gate_ms, &longest);
+            LogSlowWait(sorted.size(), gate_ms, longest, budget);
+        }
     }
 
     std::vector<Grant> grants;

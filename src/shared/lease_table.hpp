@@ -83,6 +83,9 @@ struct LeaseEntry {
     TimestampTz holder_since;  // wall clock, for views
     Blocker blocker;           // who had the key when we last asked in vain
 
+    // Who had the key, by token, when the present lease was first asked for in vain; "" = nobody.
+    char waited_for[kBlockerBytes];
+
     // The worker's (readable by anybody under the spinlock).
     char token[kTokenBytes];
     char prev[kTokenBytes];

@@ -199,6 +199,7 @@ void Keeper::OnAcquired(Operation &operation, const redis::AcquireAnswer &answer
                 entry->deadline_us = deadline_us;
                 entry->tenure_start_us = now_us;
                 entry->may_linger = linger;
+                memcpy(entry->waited_for, entry->blocker.token, sizeof(entry->waited_for));
                 entry->blocker.token[0] = '\0';
             }
             interest = entry->interest;

@@ -53,8 +53,22 @@ def check_slow_locks(bench):
     holder.commit()
     background.result()
     waiter.commit()
-    lines = re.findall(r"slow lock: key=inventory_lock:a keys=1 protection=redis waited_ms=([\d.]+)"
+    lines = re.findall(rf"slow lock: key=inventory_lock:a holder=pid:{holder.info.backend_pid} keys=1"
+                       r" protection=redis waited_ms=([\d.]+)"
                        r" gate_ms=([\d.]+) lease_ms=([\d.]+)", bench.postgres.log())
     bench.ok(len(lines) == 1 and float(lines[0][0]) >= 20
              and abs(float(lines[0][0]) - float(lines[0][1]) - float(lines[0][2])) < 0.3,
              "a slow lock is logged with where the time went", lines)
+
+    # Somebody elsewhere had it.
+    bench.redis_cli("SET", "inventory_lock:b", "some other-service", "PX", "60000")
+    background = bench.in_background(waiter, ADJUST % "b")
+    bench.wait_until_waiting(waiter)
+    poll(lambda: bench.sql("SELECT clock_timestamp() > query_start + '50 ms' FROM pg_stat_activity"
+                           f" WHERE pid = {waiter.info.backend_pid}") == "t", "50 ms have passed")
+    bench.redis_cli("DEL", "inventory_lock:b")
+    background.result()
+    waiter.commit()
+    lines = re.findall(r"slow lock: key=inventory_lock:b holder=some\?other-service keys=1 protection=redis"
+                       r" waited_ms=([\d.]+) gate_ms=([\d.]+) lease_ms=([\d.]+)", bench.postgres.log())
+    bench.ok(len(lines) == 1 and float(lines[0][2]) >= 20, "so is one that somebody elsewhere had", lines)

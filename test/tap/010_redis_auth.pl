@@ -42,6 +42,7 @@ my $node = InventoryLock::Cluster->create(
     settings => {
         'inventory_lock.redis_url' => $redis->url('locker'),
         'inventory_lock.redis_password_file' => $password_file,
+        'shared_memory_type' => 'sysv',
         'inventory_lock.breaker_cooldown' => '200ms' });
 pass('works with exactly the documented rights');
 
@@ -61,6 +62,13 @@ unlike($node->value('SELECT string_agg(setting, chr(10)) FROM pg_settings'), qr/
     'no setting shows the password');
 unlike(slurp_file($node->logfile), qr/first secret/, 'the log does not show it');
 unlike($node->value('SELECT inventory_lock.status()::text'), qr/first secret/, 'nor does status()');
+
+# All of the server's shared memory, as a core dump would have it.
+my (undef, $segment) = slurp_file($node->data_dir . '/postmaster.pid') =~ /^ *(\d+) +(\d+) *$/m;
+my ($bytes) = map { (split)[3] } grep { (split)[1] eq $segment } split /\n/, slurp_file('/proc/sysvipc/shm');
+ok(defined $bytes && shmread($segment, my $memory, 0, $bytes), 'shared memory can be read');
+like($memory, qr{127\.0\.0\.1:@{[$redis->port]}/0}, 'in it stands where Redis is');
+unlike($memory, qr/first secret/, 'but no password');
 
 # A wrong password: degraded, and the log says why. The right one: back.
 password('wrong secret');
