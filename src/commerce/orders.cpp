@@ -294,19 +294,22 @@ void RequireUnchanged(const Binding &binding, const std::vector<std::vector<Leve
     }
 }
 
-locking::Grant LockOrder(const OrderRequest &request, const Id &user, const OrderOptions &options,
-                         locking::WaitBudget &budget) {
-    const locking::LockRequest lock = OrderLock(user.text, request.idempotency_key);
-    std::vector<locking::LockRequest> waited_for;
-    if (options.purchase_limit) {
-        waited_for.push_back(PurchaseLimitLock(user.text));
-    }
+// The locks on the request itself and on what the user may still buy, that can be waited for.
+std::vector<locking::LockRequest> RequestLocks(const OrderRequest &request, const Id &user,
+                                               const OrderOptions &options) {
+    std::vector<locking::LockRequest> locks;
     if (!options.fail_on_conflict) {
-        waited_for.insert(waited_for.begin(), lock);
-        return locking::AcquireLocks(waited_for, budget)[0];
+        locks.push_back(OrderLock(user.text, request.idempotency_key));
     }
-    locking::AcquireLocks(waited_for, budget);
-    const auto grant = locking::TryAcquireLock(lock);
+    if (options.purchase_limit) {
+        locks.push_back(PurchaseLimitLock(user.text));
+    }
+    return locks;
+}
+
+// The lock on the request, that must be free now.
+locking::Grant LockOrderOrFail(const OrderRequest &request, const Id &user) {
+    const auto grant = locking::TryAcquireLock(OrderLock(user.text, request.idempotency_key));
     if (!grant) {
         throw pg::SqlError(
             pg::kIdempotencyRequestInProgress,
@@ -314,6 +317,31 @@ locking::Grant LockOrder(const OrderRequest &request, const Id &user, const Orde
             {}, "Retry later, or let options.on_conflict be \"wait\".");
     }
     return *grant;
+}
+
+// Takes the locks of the order and of its stock: with one request to Redis, unless the request's
+// own lock must not be waited for, or a hold, which only that lock keeps in place, says what else
+// is needed.
+struct OrderLocks {
+    locking::Grant order;
+    std::optional<StockLocks> stock;
+};
+
+OrderLocks LockOrder(Binding &binding, const OrderRequest &request, const Id &user,
+                     const OrderOptions &options, const std::vector<Demand> &demands,
+                     locking::WaitBudget &budget) {
+    const std::vector<locking::LockRequest> waited_for = RequestLocks(request, user, options);
+    OrderLocks locks;
+    if (options.fail_on_conflict) {
+        locking::AcquireLocks(waited_for, budget);
+        locks.order = LockOrderOrFail(request, user);
+    } else if (request.reservation_id) {
+        locks.order = locking::AcquireLocks(waited_for, budget)[0];
+    } else {
+        locks.stock = StockLocks::Acquire(binding, NeedsOf(demands), budget, waited_for);
+        locks.order = locks.stock->others()[0];
+    }
+    return locks;
 }
 
 }  // namespace
@@ -342,7 +370,8 @@ OrderAnswer PlaceOrder(Binding &binding, const OrderRequest &request, const Orde
     if (!options.record_failure && !options.partial_available && !request.reservation_id) {
         RefuseIfSoldOut(binding, demands, rules);
     }
-    const locking::Grant order_grant = LockOrder(request, user, options, budget);
+    OrderLocks order_locks = LockOrder(binding, request, user, options, demands, budget);
+    const locking::Grant order_grant = order_locks.order;
     IL_INJECT("order-locked");
     if (auto answer = Replay(binding, request, user)) {
         return *answer;
@@ -360,7 +389,8 @@ OrderAnswer PlaceOrder(Binding &binding, const OrderRequest &request, const Orde
         hold = ReadHold(binding, *request.reservation_id);
     }
     const std::vector<StockNeed> needs = AllNeeds(binding, demands, hold);
-    StockLocks locks = StockLocks::Acquire(binding, needs, budget);
+    StockLocks locks = order_locks.stock ? std::move(*order_locks.stock)
+                                         : StockLocks::Acquire(binding, needs, budget);
     IL_INJECT("order-stock-locked");
     OwnHolds own;
     if (hold) {

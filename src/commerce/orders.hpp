@@ -4,9 +4,12 @@
 //
 //   replay        an order with this user and key is answered without any lock (its row is locked
 //                 FOR KEY SHARE, so that the answer's commit flushes behind the first writer's)
-//   order lock    nobody else processes this user's key; then the look is repeated
+//   order lock    nobody else processes this user's key
+//   stock locks   all variants, sorted, all or nothing; in the same request to Redis where the
+//   order
+//                 neither fails on a conflict nor uses a reservation
+//   replay        the look is repeated
 //   limit         with options.purchase_limit: see purchase_limit.hpp
-//   stock locks   all variants, sorted, all or nothing
 //   stock rows    in the same order
 //   check         all lines; a failure is raised, or recorded as a rejected order
 //   write         order, lines, levels and movements in one statement

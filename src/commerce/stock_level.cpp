@@ -240,7 +240,8 @@ std::string StockLocks::KeyOf(const std::string &variant, const std::string &loc
 }
 
 StockLocks StockLocks::Acquire(Binding &binding, const std::vector<StockNeed> &needs,
-                               locking::WaitBudget &budget) {
+                               locking::WaitBudget &budget,
+                               std::vector<locking::LockRequest> with) {
     StockLocks locks;
     locks.per_location_ = binding.lock_per_location();
     std::vector<std::vector<Level>> seen;
@@ -263,7 +264,8 @@ StockLocks StockLocks::Acquire(Binding &binding, const std::vector<StockNeed> &n
             }
         }
     }
-    std::vector<locking::LockRequest> requests;
+    const size_t others = with.size();
+    std::vector<locking::LockRequest> requests = std::move(with);
     for (const std::string &key : keys) {
         requests.push_back({key, locking::LockKind::kInventory, 0});
     }
@@ -275,7 +277,8 @@ StockLocks StockLocks::Acquire(Binding &binding, const std::vector<StockNeed> &n
     for (size_t i = stock_keys; i < grants.size(); i++) {
         locks.products_in_redis_ = locks.products_in_redis_ && grants[i].redis;
     }
-    for (size_t i = 0; i < stock_keys; i++) {
+    locks.others_.assign(grants.begin(), grants.begin() + static_cast<ptrdiff_t>(others));
+    for (size_t i = others; i < stock_keys; i++) {
         locks.grants_.emplace(requests[i].key, grants[i]);
     }
     return locks;

@@ -60,8 +60,12 @@ class StockLocks final {
   public:
     // Takes the keys of all needs (sorted), with intents on their products, or raises. With row
     // level security, raises IL002 first for a variant of which the caller sees no row.
+    // `with`: locks to take in the same request to Redis, before these; others().front() is what
+    // the first of them got.
     static StockLocks Acquire(Binding &binding, const std::vector<StockNeed> &needs,
-                              locking::WaitBudget &budget);
+                              locking::WaitBudget &budget,
+                              std::vector<locking::LockRequest> with = {});
+    const std::vector<locking::Grant> &others() const { return others_; }
 
     // The fence to write into this row. The row must be locked.
     locking::Grant FenceFor(const std::string &variant, const Level &level);
@@ -70,6 +74,7 @@ class StockLocks final {
     std::string KeyOf(const std::string &variant, const std::string &location) const;
 
     std::map<std::string, locking::Grant> grants_;
+    std::vector<locking::Grant> others_;
     bool per_location_ = false;
     bool products_in_redis_ = true;  // the products' keys are excluded there too
 };

@@ -134,18 +134,35 @@ void AdoptWithoutLease(Hold *hold) {
                        "Take several locks in one call, or everywhere in the same order.");
 }
 
-// A wait for leases has ended: counted once, and for every key that somebody else had.
-void CountLeaseWait(const Hold *hold, const std::vector<int32> &missing, shared::Ended ended,
-                    int64 us) {
-    if (pg::settings::track_wait_timing) {
-        shared::CountWait(KindOf(hold), shared::Wait::kLease, ended, us);
+bool IsBlocked(shared::LeaseEntry *entry) {
+    SpinLockAcquire(&entry->mutex);
+    const bool blocked = entry->blocker.token[0] != '\0';
+    SpinLockRelease(&entry->mutex);
+    return blocked;
+}
+
+// Whose key somebody else has; the first one when that is not known.
+const Hold *Blocked(const Hold *first, size_t count) {
+    for (const Hold *hold = first; hold != first + count; hold++) {
+        if (hold->entry >= 0 && IsBlocked(shared::Entry(shared::Leases(), hold->entry))) {
+            return hold;
+        }
     }
+    return first;
+}
+
+// A wait for leases has ended: counted once for each kind of lock among them, and for every key
+// that somebody else had.
+void CountLeaseWait(const std::vector<int32> &missing, shared::Ended ended, int64 us) {
+    uint32 counted = 0;
     for (const int32 index : missing) {
         shared::LeaseEntry *entry = shared::Entry(shared::Leases(), index);
-        SpinLockAcquire(&entry->mutex);
-        const bool blocked = entry->blocker.token[0] != '\0';
-        SpinLockRelease(&entry->mutex);
-        if (blocked) {
+        const uint32 kind = uint32{1} << entry->kind;
+        if (pg::settings::track_wait_timing && (counted & kind) == 0) {
+            shared::CountWait(entry->kind, shared::Wait::kLease, ended, us);
+        }
+        counted |= kind;
+        if (IsBlocked(entry)) {
             shared::NoteKeyWait(*entry, ended, us);
         }
     }
@@ -159,8 +176,7 @@ LeaseAnswer AskForLeases(const Hold *hold, const std::vector<int32> &missing, bo
     const auto gave_up = [&](bool timed_out) {
         shared::Count(KindOf(hold),
                       timed_out ? shared::Counter::kTimedOut : shared::Counter::kCancelled);
-        CountLeaseWait(hold, missing,
-                       timed_out ? shared::Ended::kTimedOut : shared::Ended::kCancelled,
+        CountLeaseWait(missing, timed_out ? shared::Ended::kTimedOut : shared::Ended::kCancelled,
                        pg::BootUs() - started_us);
     };
     try {
@@ -171,7 +187,7 @@ LeaseAnswer AskForLeases(const Hold *hold, const std::vector<int32> &missing, bo
             gave_up(false);
         } else {
             const bool granted = answer.outcome == shared::Outcome::kGranted;
-            CountLeaseWait(hold, missing, granted ? shared::Ended::kGot : shared::Ended::kTimedOut,
+            CountLeaseWait(missing, granted ? shared::Ended::kGot : shared::Ended::kTimedOut,
                            pg::BootUs() - started_us);
         }
         return answer;
@@ -229,13 +245,13 @@ Leased TakeLeases(size_t first, size_t count, bool no_wait, WaitBudget &budget) 
         }
         const LeaseAnswer answer = AskForLeases(hold_at(0), missing, no_wait, budget);
         if (answer.timed_out) {
-            ThrowTimedOut(hold_at(0));
+            ThrowTimedOut(Blocked(hold_at(0), count));
         }
         if (answer.outcome == shared::Outcome::kBusy) {
             return Leased::kBusy;
         }
         if (answer.outcome == shared::Outcome::kDeadlock) {
-            ThrowDeadlock(hold_at(0));
+            ThrowDeadlock(Blocked(hold_at(0), count));
         }
         if (answer.outcome == shared::Outcome::kUnavailable) {
             break;

@@ -226,9 +226,15 @@ void RefuseUpgrade(const LockRequest &request) {
     }
 }
 
-// The order of locking: products before variants, then by key.
+// The order of locking: locks on requests and users' own before products, these before variants,
+// then by key.
 bool Before(const LockRequest *a, const LockRequest *b) {
-    return a->mode != b->mode ? a->mode == LockMode::kIntent : a->key < b->key;
+    const auto rank = [](const LockRequest *request) {
+        return request->kind != LockKind::kInventory ? 0
+               : request->mode == LockMode::kIntent  ? 1
+                                                     : 2;
+    };
+    return rank(a) != rank(b) ? rank(a) < rank(b) : a->key < b->key;
 }
 
 }  // namespace
