@@ -160,3 +160,30 @@ def check_force_release_is_polite(bench):
     bench.equal(attempt(admin, "SELECT inventory_lock.force_release_lock('lock:f')")[0], [(False,)],
                 "false when there is none")
     bench.ok("lock released by force: key=lock:f" in bench.postgres.log(), "the log tells of it")
+
+
+def check_pg_stat_activity_tells_who_waits_for_what(bench):
+    def event(session):
+        return bench.sql("SELECT wait_event_type, wait_event FROM pg_stat_activity"
+                         f" WHERE pid = {session.info.backend_pid} AND state = 'active'")
+
+    def worker():
+        return bench.sql("SELECT query FROM pg_stat_activity WHERE backend_type = 'inventory_lock worker'")
+    ours = int(bench.sql("SHOW server_version_num")) >= 170000
+    bench.redis_cli("SET", "inventory_lock:a", "foreign", "PX", "60000")
+    first, second = bench.session("first"), bench.session("second")
+    at_lease = bench.in_background(first, ADJUST % "a")
+    wanted = "Extension|InventoryLockLease" if ours else "Extension|Extension"
+    bench.equal(poll(lambda: event(first) == wanted and wanted, "a wait for Redis"), wanted,
+                "who waits for Redis waits in this extension")
+    at_gate = bench.in_background(second, ADJUST % "a")
+    bench.equal(poll(lambda: event(second) == "Lock|advisory" and "seen", "a wait at the gate"), "seen",
+                "who waits for another session of this server waits for an advisory lock")
+    bench.equal(worker(), "serving locks in Redis", "the worker says what it does")
+    bench.redis_cli("DEL", "inventory_lock:a")
+    at_lease.result()
+    first.commit()
+    at_gate.result()
+    second.commit()
+    bench.redis.kill()
+    bench.ok(poll(lambda: worker() == "waiting for Redis", "the worker sees it"), "also without Redis")
