@@ -3,6 +3,7 @@
 #   make, make install, make installcheck    as for any contrib module (PG_CONFIG=… chooses the server)
 #   make DEBUG=1                             without optimization, PostgreSQL's assertions compiled in
 #   make INJECTION=1                         with the points where tests stop, kill and fail processes
+#   make test-features                       layers that show reliability, once with each feature on
 #   make test | demo | bench | load          everything on its own: packages, build, private servers
 #
 # `make test`, `make demo` and `make bench` never install into the system's PostgreSQL: they use a
@@ -38,14 +39,14 @@ endif
 EXTRA_CLEAN = $(OBJS:.o=.d) $(BITCODE:.bc=.bc.d) build results regression.diffs regression.out
 
 # Targets that do not need PostgreSQL's build files, because they install them.
-STANDALONE = test test-planted check-valgrind check-points demo bench bench-polling soak load
+STANDALONE = test test-planted test-features check-valgrind check-points demo bench bench-polling soak load
 ifneq ($(filter $(STANDALONE),$(MAKECMDGOALS)),)
 
 .PHONY: $(STANDALONE)
 $(filter $(STANDALONE),$(MAKECMDGOALS)):
 	@scripts/install_packages
 	@MAKEFLAGS= PG_CONFIG=$(PG_CONFIG) DEBUG=$(DEBUG) KEEP=$(KEEP) QUICK=$(QUICK) \
-	    MINUTES=$(MINUTES) LAYERS="$(LAYERS)" scripts/in_private_root $@
+	    MINUTES=$(MINUTES) LAYERS="$(LAYERS)" FEATURES="$(FEATURES)" scripts/in_private_root $@
 
 else
 

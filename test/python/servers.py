@@ -15,6 +15,8 @@ import time
 
 AREA = pathlib.Path(os.environ["INVENTORY_LOCK_AREA"])
 DEADLINE_S = 60
+# Server settings for a whole run, `name=value name=value`; what a test sets itself goes before them.
+FEATURES = dict(word.split("=", 1) for word in os.environ.get("FEATURES", "").split())
 
 
 def free_port():
@@ -134,6 +136,7 @@ class Postgres(Process):
         }
         if preload:
             self.settings["shared_preload_libraries"] = "inventory_lock"
+            self.settings.update(FEATURES)
         if redis is not None:
             self.settings["inventory_lock.redis_url"] = getattr(redis, "url", redis)
         self.settings.update(settings or {})

@@ -76,6 +76,7 @@ $old->stop;
 my $new = InventoryLock::Cluster->new('new');
 $new->init;
 $new->set(
+    InventoryLock::Cluster::features(),
     shared_preload_libraries => 'inventory_lock',
     max_connections => 100,
     'inventory_lock.redis_url' => $redis->url);

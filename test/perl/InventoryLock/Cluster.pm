@@ -35,6 +35,7 @@ sub create
         max_prepared_transactions => 2,
         restart_after_crash => 'on',
         log_statement => 'none',
+        features(),
         %{ $options{settings} // {} });
     $settings{'inventory_lock.redis_url'} //= $options{redis}->url if $options{redis};
     $self->set(%settings);
@@ -49,6 +50,10 @@ sub create
     $self->wait_for_protection('redis') if $options{redis};
     return $self;
 }
+
+# Server settings for a whole run, from the environment: `FEATURES="name=value name=value"`. What a
+# test sets itself goes before them.
+sub features { return map { split /=/, $_, 2 } split ' ', $ENV{FEATURES} // '' }
 
 # Appends settings; the last one of a name counts.
 sub set
