@@ -122,6 +122,16 @@ SELECT pg_temp.left_of('1');
 CREATE TABLE shop.receipt AS SELECT quantity_after FROM inventory_lock.adjust_stock_locked('1', -1);
 SELECT * FROM shop.receipt;
 SELECT count(*) AS drifted FROM inventory_lock.verify_stock() WHERE drift <> 0;
+-- What lingers (lease_linger) is nobody's any more, and soon gone.
+DO $$
+DECLARE
+    interval_s CONSTANT float := 0.01;
+BEGIN
+    FOR i IN 1 .. 3000 LOOP
+        EXIT WHEN NOT EXISTS (SELECT FROM inventory_lock.active_locks);
+        PERFORM pg_sleep(interval_s);
+    END LOOP;
+END $$;
 SELECT count(*) AS keys_left FROM inventory_lock.active_locks;
 DROP EXTENSION inventory_lock;
 DROP SCHEMA shop CASCADE;

@@ -119,7 +119,6 @@ void BeforeCommit() {
     // variable itself is set: the setting's assign hook would break synchronous replication.
     if (early_release_asked && HoldSet::size() > 0 && !early_release_armed &&
         synchronous_commit > SYNCHRONOUS_COMMIT_OFF) {
-        early_release_xid = TransactionIdIsValid(GetTopTransactionIdIfAny());
         saved_synchronous_commit = synchronous_commit;
         early_release_armed = true;
         synchronous_commit = SYNCHRONOUS_COMMIT_OFF;
@@ -156,6 +155,8 @@ extern "C" void OnTransaction(XactEvent event, void *) {
             InjectIfHolding("visible");
             RestoreSynchronousCommit();
             if (early_release_armed) {
+                // Only now: a NOTIFY gets its transaction id after PRE_COMMIT.
+                early_release_xid = TransactionIdIsValid(GetTopTransactionIdIfAny());
                 MarkUnflushed();
             }
             MarkEnding(0);

@@ -204,7 +204,8 @@ bool Leave(LeaseTable *table, int32 index) {
     entry->interest--;
     const bool last = entry->interest == 0;
     const bool idle = last && entry->state == LeaseState::kAbsent && entry->unflushed == 0;
-    const bool lingers = last && entry->state == LeaseState::kHeld && entry->may_linger;
+    const bool lingers =
+        last && entry->state == LeaseState::kHeld && entry->may_linger && !Crowded(table);
     if (last) {
         entry->idle_since_us = now_us;
     }
@@ -217,6 +218,10 @@ bool Leave(LeaseTable *table, int32 index) {
     }
     Push(&table->work, &entry->work, static_cast<uint32>(index));
     return !idle;
+}
+
+bool Crowded(const LeaseTable *table) {
+    return table->used > table->capacity / 2;
 }
 
 bool FreeIfIdle(LeaseTable *table, int32 index, bool wait) {

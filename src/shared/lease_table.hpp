@@ -144,6 +144,9 @@ int32 Join(LeaseTable *table, const char *key, size_t length, uint64 key_hash, u
 // to the work list: set the worker's latch). Never raises, waits or allocates.
 bool Leave(LeaseTable *table, int32 index);
 
+// Is more than half of the table in use? Leases do not linger then. Read without a lock: a hint.
+bool Crowded(const LeaseTable *table);
+
 // Frees the entry if it is idle. `wait`: may wait for the partition lock (the worker); otherwise
 // gives up when it is not free at once. True when freed.
 bool FreeIfIdle(LeaseTable *table, int32 index, bool wait);

@@ -16,6 +16,7 @@ namespace {
 
 constexpr size_t kRandomDigits = 32;
 constexpr int64 kReportEveryUs = 1000000;
+constexpr int64 kMakeRoomEveryUs = 50 * kUsPerMs;
 constexpr int64 kBusySleepUs = 200 * kUsPerMs;  // the heartbeat that waiting backends look for
 constexpr int64 kIdleSleepUs = 60 * 1000000;
 
@@ -228,6 +229,15 @@ bool Keeper::Quiet() const {
 
 bool Keeper::Settled() const {
     return operations_.empty();
+}
+
+// Leases that only linger must leave room for the keys that are in use.
+void Keeper::MakeRoom(int64 now_us) {
+    if (pg::settings::lease_linger_ms > 0 && shared::Crowded(shared::Leases()) &&
+        now_us - room_made_us_ >= kMakeRoomEveryUs) {
+        room_made_us_ = now_us;
+        ReleaseIdle(now_us);
+    }
 }
 
 void Keeper::ReleaseIdle(int64 now_us) {

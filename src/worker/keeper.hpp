@@ -104,6 +104,7 @@ class Keeper final {
     void Verify(int32 index, int64 now_us);
     // For shared leases that others may use: only if nobody does.
     Unless UnlessUsed(int32 index) const;
+    void MakeRoom(int64 now_us);
     void SendExtends(int64 now_us);
     void CheckAt(int32 index, int64 when_us);
     Turn_ WhoseTurn(int32 index, int64 now_us);
@@ -185,6 +186,7 @@ class Keeper final {
     uint32 next_session_ = 1;
     uint64 closed_generations_ = 0;
     int64 now_us_ = 0;
+    int64 room_made_us_ = 0;
     int64 report_due_us_ = 0;
     uint64 commands_reported_ = 0;
 };

@@ -141,7 +141,9 @@ void Keeper::CheckHeld(int32 index, int64 now_us) {
         return;
     }
     if (view.interest == 0) {
-        const int64 linger_us = IsIntent(index) ? 0 : pg::settings::lease_linger_ms * kUsPerMs;
+        const bool room = !shared::Crowded(shared::Leases());
+        const int64 linger_us =
+            IsIntent(index) || !room ? 0 : pg::settings::lease_linger_ms * kUsPerMs;
         const bool others = local.contended_until_us > now_us;
         const int64 until_us = view.idle_since_us + (others ? 0 : linger_us);
         const bool mine = active_ != nullptr && local.session == active_->id;

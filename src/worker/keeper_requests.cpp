@@ -33,6 +33,7 @@ void Keeper::TakeWork(int64 now_us) {
         pg_atomic_exchange_u32(&entry->work.queued, 0);  // before the state is read
         LookAt(index, now_us);
     }
+    MakeRoom(now_us);
     shared::SlotArray *slots = shared::Slots();
     std::vector<int32> filled;
     for (uint32 next = shared::TakeAll(&slots->filled); next != 0;) {

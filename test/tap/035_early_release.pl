@@ -81,8 +81,18 @@ $replay->send($order);
 waits_for_standby($replay);
 pass('a replayed answer waits for the standby, too');
 is($redis->command('SET', $key, 'foreign', 'NX'), '', 'all this time the key stays ours');
+# A transaction that locks and notifies, and writes nothing else, gets its transaction id at its very end.
+my $notify = $node->session;
+$notify->run('BEGIN');
+$notify->run("SELECT inventory_lock.acquire_lock('notify')");
+$notify->run('NOTIFY sold');
+$notify->send('COMMIT');
+waits_for_standby($notify);
+pass('a commit whose only change is a NOTIFY waits for the standby');
 $node->set('synchronous_standby_names' => '');
 $node->reload;
+$notify->result;
+$notify->quit;
 my ($placed) = $first->result;
 like($placed, qr/\|f$/, 'the order is acknowledged once the standby is no longer waited for');
 my ($before) = $second->result;
