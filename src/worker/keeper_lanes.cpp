@@ -79,9 +79,11 @@ void Keeper::Forget(Operation &operation, int64 now_us) {
                 Answer(request->second, shared::Outcome::kUnavailable);
             }
             return;
+        case Purpose::kOrphan:  // sent again by the next lane that comes up
+            orphans_.push_back({operation.orphan, operation.tokens.front()});
+            return;
         case Purpose::kTime:
         case Purpose::kInfo:
-        case Purpose::kOrphan:
         case Purpose::kWaits:
             return;
     }
@@ -200,18 +202,20 @@ void Keeper::Trouble(const redis::Trouble &trouble, int64 now_us) {
 }
 
 void Keeper::FreeOrphans(Session &session, int lane, int64 now_us) {
-    for (const Orphan &orphan : orphans_) {
+    // What is not answered stands in orphans_ again afterwards.
+    for (const Orphan &orphan : std::exchange(orphans_, {})) {
         IL_INJECT("worker-freeing-orphan");
         redis::ReleaseKey key;
         key.key = orphan.key;
         key.token = orphan.token;
         Operation operation;
         operation.purpose = Purpose::kOrphan;
+        operation.orphan = orphan.key;
+        operation.tokens = {orphan.token};
         operation.command = redis::MakeRelease(key, kFenceTtlMs);
         Send(session, lane, std::move(operation), now_us);
     }
     IL_INJECT("worker-freed-orphans");
-    orphans_.clear();
 }
 
 }  // namespace inventory_lock::worker

@@ -134,9 +134,12 @@ void Keeper::OnReply(Session &session, int lane, uint64 tag, redis::ReplyView re
             break;
         case Purpose::kOrphan:
             if (const redis::ReleaseAnswer answer = redis::ParseRelease(reply);
-                !again_by_text(answer.no_script) && answer.ok &&
-                answer.found == redis::Ownership::kOurs) {
-                shared::Count(shared::Total::kOrphansFreed);
+                !again_by_text(answer.no_script)) {
+                if (!answer.ok) {
+                    Forget(operation, now_us);
+                } else if (answer.found == redis::Ownership::kOurs) {
+                    shared::Count(shared::Total::kOrphansFreed);
+                }
             }
             break;
     }

@@ -14,6 +14,7 @@ my $node = InventoryLock::Cluster->create(
     'main',
     redis => $redis,
     settings => {
+        'inventory_lock.lease_linger' => 0,    # a lease that lingers serves for a while without Redis
         'inventory_lock.breaker_cooldown' => '200ms',
         'inventory_lock.inventory_ttl' => '5s',
         'inventory_lock.custom_ttl' => '5s' });

@@ -14,7 +14,11 @@ my $second = InventoryLock::Redis->new('second');
 $first->start;
 $second->start;
 my $node = InventoryLock::Cluster->create(
-    'main', redis => $first, settings => { 'inventory_lock.breaker_cooldown' => '200ms' });
+    'main',
+    redis => $first,
+    settings => {
+        'inventory_lock.lease_linger' => 0,    # or others' keys linger beside the one that is held
+        'inventory_lock.breaker_cooldown' => '200ms' });
 
 # A held lease survives the reload.
 my $holder = $node->session;

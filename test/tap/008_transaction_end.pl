@@ -10,7 +10,10 @@ use Test::More;
 
 my $redis = InventoryLock::Redis->new('main');
 $redis->start;
-my $node = InventoryLock::Cluster->create('main', redis => $redis);
+my $node = InventoryLock::Cluster->create(
+    'main',
+    redis => $redis,
+    settings => { 'inventory_lock.lease_linger' => 0 });    # when keys go is what is asked here
 my $session = $node->session;
 my $adjust = "SELECT FROM inventory_lock.adjust_stock_locked";
 

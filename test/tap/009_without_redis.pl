@@ -48,6 +48,7 @@ $node = InventoryLock::Cluster->create(
     'strict',
     redis => $redis,
     settings => {
+        'inventory_lock.lease_linger' => 0,    # a lease that lingers serves for a while without Redis
         'inventory_lock.on_redis_failure' => 'error',
         'inventory_lock.breaker_failures' => 2,
         'inventory_lock.breaker_cooldown' => '1s' });

@@ -14,7 +14,10 @@ use Test::More;
 
 my $redis = InventoryLock::Redis->new('main');
 $redis->start;
-my $node = InventoryLock::Cluster->create('main', redis => $redis);
+my $node = InventoryLock::Cluster->create(
+    'main',
+    redis => $redis,
+    settings => { 'inventory_lock.lease_linger' => 0 });    # a key goes with its statement
 $node->safe_psql('postgres', 'CREATE ROLE buyer LOGIN SUPERUSER');
 
 my $folder = PostgreSQL::Test::Utils::tempdir_short();

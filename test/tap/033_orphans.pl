@@ -19,6 +19,7 @@ my $node = InventoryLock::Cluster->create(
     'main',
     redis => $redis,
     settings => {
+        'inventory_lock.lease_linger' => 0,    # keys are counted
         'inventory_lock.custom_ttl' => '10min',
         'inventory_lock.inventory_ttl' => '10min',
         'wal_level' => 'replica',
@@ -27,7 +28,7 @@ my $node = InventoryLock::Cluster->create(
 my $neighbour = InventoryLock::Cluster->create(
     'neighbour',
     redis => $redis,
-    settings => { 'inventory_lock.inventory_ttl' => '10min' });
+    settings => { 'inventory_lock.lease_linger' => 0, 'inventory_lock.inventory_ttl' => '10min' });
 
 sub keys_now { return scalar grep { /\w/ } split / /, $redis->lock_keys }
 
