@@ -23,6 +23,8 @@ my $primary = InventoryLock::Cluster->create(
     'first',
     redis => $redis,
     settings => {
+        # The locks wait for the standby with the sale, so that every moment finds some in Redis.
+        'inventory_lock.early_release' => 'off',
         'inventory_lock.inventory_ttl' => "${ttl_s}s",
         'wal_level' => 'replica',
         'max_wal_senders' => 5,
