@@ -13,6 +13,7 @@
 #include "shared/state.hpp"
 
 extern "C" {
+#include <access/xlog.h>
 #include <mb/pg_wchar.h>
 }
 
@@ -244,11 +245,11 @@ IL_FUNCTION(inventory_lock_get_connections) {
 }
 
 // get_foreign_locks() → (key, kind, token owner, TTL left in ms), asked of redis_replica_url; a
-// warning when it does not answer
+// warning when it does not answer. Nothing on a standby, which has no worker to ask.
 IL_FUNCTION(inventory_lock_get_foreign_locks) {
     Result result(fcinfo);
     shared::State *state = shared::Get();
-    if (state == nullptr || !pg::settings::ReplicaConfigured()) {
+    if (state == nullptr || !pg::settings::ReplicaConfigured() || RecoveryInProgress()) {
         return Datum{0};
     }
     bool more = false;

@@ -15,7 +15,11 @@ $redis->start;
 my $node = InventoryLock::Cluster->create(
     'main',
     redis => $redis,
-    settings => { 'inventory_lock.inventory_ttl' => '60s', wal_level => 'replica', max_wal_senders => 5 });
+    settings => {
+        'inventory_lock.inventory_ttl' => '60s',
+        'inventory_lock.redis_replica_url' => $redis->url,
+        wal_level => 'replica',
+        max_wal_senders => 5 });
 
 # Idle in a transaction.
 my $idle = $node->session;
@@ -44,6 +48,8 @@ for my $call ("stock('42')", 'verify_stock()', 'active_locks', 'redis_status', '
 {
     is($standby->error_of("SELECT * FROM inventory_lock.$call"), '', "standby: $call answers");
 }
+$standby->psql('postgres', 'SELECT * FROM inventory_lock.active_locks', stderr => \my $warnings);
+is($warnings, '', 'standby: active_locks does not warn of a worker that cannot be there');
 $standby->stop;
 
 # Logical replication from another server: an ordinary trigger is not run by what is applied.
