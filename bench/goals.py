@@ -118,6 +118,9 @@ class Bench:
         stats = self.cache.info("commandstats")
         return sum(of["calls"] for name, of in stats.items() if name in ("cmdstat_evalsha", "cmdstat_eval"))
 
+    def commands_of_all(self):
+        return self.cache.info("stats")["total_commands_processed"]
+
     def connect(self, server=None):
         connection = psycopg2.connect((server or self.one).dsn())
         connection.autocommit = True
@@ -372,6 +375,77 @@ def s16_burst(bench):
              f"{rows['sfu'][0]:.2f} s); {rows['locked'][1]:.3f}")]
 
 
+def from_python(bench, buyers, buy):
+    """Seconds until so many buyers, over 50 connections, have bought; buy(connection, cache) is one."""
+    left, times = iter(range(buyers)), []
+    pool = [psycopg2.connect(bench.one.dsn()) for _ in range(50)]
+
+    def work(connection):
+        cache = redis_py.Redis(port=bench.redis.port)
+        while next(left, None) is not None:
+            times.append(timed_ms(lambda: buy(connection, cache)))
+    threads = [threading.Thread(target=work, args=(connection,)) for connection in pool]
+    began = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    seconds = time.perf_counter() - began
+    for connection in pool:
+        connection.close()
+    if len(times) != buyers:
+        raise RuntimeError(f"{buyers - len(times)} buyers got no answer")
+    return seconds
+
+
+def lock_in_the_application(connection, cache):
+    """A Redis lock around the transaction, polled every 100 ms: what such services do."""
+    with cache.lock("inventory_lock:bench-1", timeout=30, sleep=0.1):
+        connection.cursor().execute("SELECT sfu('bench-1', 1)")
+        connection.commit()
+
+
+def lock_in_the_database(connection, _):
+    connection.cursor().execute(LOCKED.replace("$1", "'bench-1'"))
+    connection.commit()
+
+
+def s17_python(bench):
+    buyers = 100 if QUICK else 500
+    before = bench.commands_of_all()
+    theirs = from_python(bench, buyers, lock_in_the_application)
+    middle_commands = bench.commands_of_all()
+    ours = from_python(bench, buyers, lock_in_the_database)
+    after = bench.commands_of_all()
+    return [("", f"{buyers} buyers of one SKU from a Python service with 50 connections, lock in the application "
+             "(redis-py) / here; Redis commands a sale", "", "",
+             f"{theirs:.1f} / {ours:.1f} s; {(middle_commands - before) / buyers:.1f} / "
+             f"{(after - middle_commands) / buyers:.3f}")]
+
+
+def s18_linger(bench):
+    """What a lease that lingers gives us, and what it takes from a poller."""
+    mine, theirs = [], []
+    for linger in ("0", "100ms", "1s"):
+        bench.linger(linger)
+        bench.sync("off")
+        mine.append(middle(s.p50_ms for s in bench.compare(["locked"], 1, 1)["locked"]))
+        bench.sync("on")
+        connection, waits = bench.connect(), []
+        cursor = connection.cursor()
+        for _ in range(10):
+            cursor.execute(LOCKED.replace("$1", "'bench-2'"))
+            waits.append(timed_ms(lambda: poll(
+                lambda: bench.cache.set("inventory_lock:bench-2", "foreign", px=30000, nx=True),
+                "the poller gets the key", interval_s=0.002)))
+            bench.cache.delete("inventory_lock:bench-2")
+        connection.close()
+        theirs.append(middle(waits))
+    bench.linger("0")
+    return [("", "lease_linger 0 / 100 ms / 1 s: p50 of a call, sync off; a poller's wait behind a call", "", "",
+             " / ".join(f"{ms:.2f}" for ms in mine) + " ms; " + " / ".join(f"{ms:.0f}" for ms in theirs) + " ms")]
+
+
 def s13_redis_down(bench):
     """Last: Redis is gone after it."""
     bench.redis.kill()
@@ -384,7 +458,7 @@ def s13_redis_down(bench):
 
 
 PARTS = [s1_hot, s3_single, s4_many, s5_spread, s6_orders, s8_handover, s9_foreign, s10_clusters,
-         s11_fairness, s12_sold_out, s14_memory, s15_growth, s16_burst, s13_redis_down]
+         s11_fairness, s12_sold_out, s14_memory, s15_growth, s16_burst, s17_python, s18_linger, s13_redis_down]
 
 
 def table(rows):
