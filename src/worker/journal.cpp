@@ -15,7 +15,8 @@ namespace inventory_lock::worker {
 namespace {
 
 constexpr char kPath[] = "pg_stat_tmp/inventory_lock.leases";
-constexpr uint64 kMagic = UINT64CONST(0x314B434F4C564E49);  // "INVLOCK1", little-endian
+constexpr char kNewPath[] = "pg_stat_tmp/inventory_lock.leases.new";
+constexpr uint64 kMagic = UINT64CONST(0x324B434F4C564E49);  // "INVLOCK2", little-endian
 constexpr size_t kInstanceDigits = 16;
 constexpr size_t kIdChars = 64;
 constexpr size_t kPathChars = 1024;
@@ -23,8 +24,10 @@ constexpr size_t kPathChars = 1024;
 struct Header {
     uint64 magic;
     uint32 records;
+    uint32 orphans;  // records behind those
     uint32 record_bytes;
     char instance[kIdChars];
+    char boot[kIdChars];  // of the server
     char machine[kIdChars];
     char kernel_boot[kIdChars];
     uint64 device;
@@ -104,6 +107,41 @@ bool Terminated(const char *text, size_t size) {
     return strnlen(text, size) < size;
 }
 
+size_t FileBytes(const Header &header) {
+    return sizeof(Header) + sizeof(Record) * (static_cast<size_t>(header.records) + header.orphans);
+}
+
+Record *RecordAt(char *base, int index) {
+    return reinterpret_cast<Record *>(base + sizeof(Header)) + index;
+}
+
+// What a file that belongs here says is still to be freed: the orphans, and the leases of a boot
+// that has ended.
+std::vector<Orphan> ReadOrphans(int fd, const Header &header, bool same_boot) {
+    std::vector<Orphan> orphans;
+    const uint32 last = header.records + header.orphans;
+    for (uint32 i = same_boot ? header.records : 0; i < last; i++) {
+        Record record;
+        const auto offset = static_cast<off_t>(sizeof(Header) + sizeof(Record) * i);
+        if (pread(fd, &record, sizeof(record), offset) != static_cast<ssize_t>(sizeof(record))) {
+            break;
+        }
+        if (!Terminated(record.key, sizeof(record.key)) ||
+            !Terminated(record.token, sizeof(record.token)) ||
+            !Terminated(record.prev, sizeof(record.prev))) {
+            continue;
+        }
+        for (const char *token : {record.token, record.prev}) {
+            if (token[0] != '\0' && record.key[0] != '\0') {
+                orphans.push_back(
+                    {record.key, token,
+                     static_cast<int>(same_boot ? i : header.records + orphans.size())});
+            }
+        }
+    }
+    return orphans;
+}
+
 }  // namespace
 
 std::string RandomHex(size_t digits) {
@@ -127,7 +165,7 @@ Journal::~Journal() {
     }
 }
 
-std::vector<Orphan> Journal::Open(int records, bool same_life) {
+std::vector<Orphan> Journal::Open(int records, const std::string &boot) {
     std::vector<Orphan> orphans;
     instance_ = RandomHex(kInstanceDigits);
     const int fd = open(kPath, O_RDWR | O_CREAT | O_CLOEXEC, S_IRUSR | S_IWUSR);
@@ -135,50 +173,68 @@ std::vector<Orphan> Journal::Open(int records, bool same_life) {
         LogFileTrouble("open");
         return orphans;
     }
-    const Header expected = ExpectedHeader(fd, records);
     Header found;
-    const bool ours = pread(fd, &found, sizeof(found), 0) == static_cast<ssize_t>(sizeof(found)) &&
-                      BelongsHere(found, expected);
-    if (ours) {
+    bool same_boot = false;
+    if (pread(fd, &found, sizeof(found), 0) == static_cast<ssize_t>(sizeof(found)) &&
+        BelongsHere(found, ExpectedHeader(fd, records))) {
         instance_.assign(found.instance, kInstanceDigits);
-        for (uint32 i = 0; i < found.records && !same_life; i++) {
-            Record record;
-            const auto offset = static_cast<off_t>(sizeof(Header) + sizeof(Record) * i);
-            if (pread(fd, &record, sizeof(record), offset) !=
-                    static_cast<ssize_t>(sizeof(record)) ||
-                !Terminated(record.key, sizeof(record.key)) ||
-                !Terminated(record.token, sizeof(record.token)) ||
-                !Terminated(record.prev, sizeof(record.prev))) {
-                continue;
-            }
-            for (const char *token : {record.token, record.prev}) {
-                if (token[0] != '\0' && record.key[0] != '\0') {
-                    orphans.push_back({record.key, token});
-                }
-            }
-        }
+        same_boot = Terminated(found.boot, sizeof(found.boot)) && boot == found.boot;
+        orphans = ReadOrphans(fd, found, same_boot);
     }
-    const size_t bytes = sizeof(Header) + sizeof(Record) * static_cast<size_t>(records);
-    const bool keep = ours && same_life && found.records == expected.records;
-    if ((!keep && ftruncate(fd, 0) != 0) || ftruncate(fd, static_cast<off_t>(bytes)) != 0) {
-        LogFileTrouble("resize");
-        close(fd);
-        return orphans;
+    if (same_boot) {
+        records_ = Map(fd, FileBytes(found)) ? records : 0;
     }
+    close(fd);
+    if (!same_boot) {
+        BeginAnew(records, boot, orphans);
+    }
+    return orphans;
+}
+
+bool Journal::Map(int fd, size_t bytes) {
     void *base = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (base == MAP_FAILED) {
         LogFileTrouble("map");
-        close(fd);
-        return orphans;
+        return false;
     }
-    close(fd);
     base_ = static_cast<char *>(base);
     bytes_ = bytes;
-    records_ = records;
-    Header header = expected;
+    return true;
+}
+
+// Written beside the old file and renamed: whatever moment a crash comes at, one of them is whole.
+void Journal::BeginAnew(int records, const std::string &boot, const std::vector<Orphan> &orphans) {
+    const int fd = open(kNewPath, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, S_IRUSR | S_IWUSR);
+    if (fd < 0) {
+        LogFileTrouble("open");
+        return;
+    }
+    Header header = ExpectedHeader(fd, records);
+    header.orphans = static_cast<uint32>(orphans.size());
     CopyText(header.instance, sizeof(header.instance), instance_);
+    CopyText(header.boot, sizeof(header.boot), boot);
+    const bool sized = ftruncate(fd, static_cast<off_t>(FileBytes(header))) == 0;
+    if (!sized) {
+        LogFileTrouble("resize");
+    }
+    const bool mapped = sized && Map(fd, FileBytes(header));
+    close(fd);
+    if (!mapped) {
+        return;
+    }
     memcpy(base_, &header, sizeof(header));
-    return orphans;
+    for (size_t i = 0; i < orphans.size(); i++) {
+        Record *record = RecordAt(base_, records + static_cast<int>(i));
+        CopyText(record->key, sizeof(record->key), orphans[i].key);
+        CopyText(record->token, sizeof(record->token), orphans[i].token);
+    }
+    if (rename(kNewPath, kPath) != 0) {
+        LogFileTrouble("rename");
+        munmap(base_, bytes_);
+        base_ = nullptr;
+        return;
+    }
+    records_ = records;
 }
 
 void Journal::Write(int index, std::string_view key, std::string_view token,
@@ -186,7 +242,7 @@ void Journal::Write(int index, std::string_view key, std::string_view token,
     if (base_ == nullptr || index < 0 || index >= records_) {
         return;
     }
-    auto *record = reinterpret_cast<Record *>(base_ + sizeof(Header)) + index;
+    Record *record = RecordAt(base_, index);
     CopyText(record->key, sizeof(record->key), key);
     CopyText(record->prev, sizeof(record->prev), prev);
     CopyText(record->token, sizeof(record->token), token);
@@ -196,9 +252,16 @@ void Journal::Erase(int index) {
     if (base_ == nullptr || index < 0 || index >= records_) {
         return;
     }
-    auto *record = reinterpret_cast<Record *>(base_ + sizeof(Header)) + index;
+    Record *record = RecordAt(base_, index);
     record->token[0] = '\0';
     record->prev[0] = '\0';
+}
+
+void Journal::EraseOrphan(int record) {
+    if (base_ != nullptr && record >= records_ &&
+        sizeof(Header) + sizeof(Record) * (static_cast<size_t>(record) + 1) <= bytes_) {
+        RecordAt(base_, record)->token[0] = '\0';
+    }
 }
 
 }  // namespace inventory_lock::worker

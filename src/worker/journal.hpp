@@ -7,6 +7,8 @@
 // backup. At a new life of the server a file that belongs here is worked off (the tokens of the
 // dead boot are compare-and-deleted) and its instance is kept; any other file is discarded and a
 // new instance minted: a clone or a promoted standby must never free what the original holds.
+// What is to be worked off stands behind the lease entries' records until Redis has acknowledged
+// it, so that another crash, or a Redis that cannot be reached meanwhile, does not forget it.
 
 #pragma once
 
@@ -17,6 +19,7 @@ namespace inventory_lock::worker {
 struct Orphan {
     std::string key;
     std::string token;
+    int record;  // for EraseOrphan
 };
 
 class Journal final {
@@ -26,11 +29,11 @@ class Journal final {
     Journal(const Journal &) = delete;
     Journal &operator=(const Journal &) = delete;
 
-    // Maps the file with room for `records`. `same_life`: the server did not restart, only the
-    // worker; records stand for what shared memory knows. Otherwise the records of the dead boot
-    // are returned and the file is begun anew. Never throws for trouble with the file: then there
-    // is a fresh instance and nothing is recorded (LOG line).
-    std::vector<Orphan> Open(int records, bool same_life);
+    // Maps the file with room for `records`. A file of this boot of the server (another worker
+    // began it) goes on: its records stand for what shared memory knows. One of an earlier boot is
+    // begun anew, and its records become orphans. Returns the orphans not yet erased. Never throws
+    // for trouble with the file: then there is a fresh instance and nothing is recorded (LOG line).
+    std::vector<Orphan> Open(int records, const std::string &boot);
 
     // This cluster's id in tokens: 16 hexadecimal digits.
     const std::string &instance() const { return instance_; }
@@ -39,8 +42,13 @@ class Journal final {
     void Write(int index, std::string_view key, std::string_view token, std::string_view prev);
     // After an acknowledged release, or once the TTL has passed.
     void Erase(int index);
+    // Redis has answered: the orphan's key is not under its token any more.
+    void EraseOrphan(int record);
 
   private:
+    bool Map(int fd, size_t bytes);
+    void BeginAnew(int records, const std::string &boot, const std::vector<Orphan> &orphans);
+
     std::string instance_;
     char *base_ = nullptr;
     size_t bytes_ = 0;

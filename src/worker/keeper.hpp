@@ -148,6 +148,7 @@ class Keeper final {
                    const std::vector<std::string_view> &argv, int64 now_us);
     void Report(Session &session);
     void FreeOrphans(Session &session, int lane, int64 now_us);
+    void OnOrphanFreed(const Operation &operation, const redis::ReleaseAnswer &answer);
 
     // Is what is open on the entry's server over anyway: not configured any more, silent, TTL
     // passed?
@@ -163,7 +164,8 @@ class Keeper final {
     Journal &journal_;
     Breaker breaker_;
     ForeignList foreign_list_;
-    std::vector<Orphan> orphans_;
+    std::vector<Orphan> orphans_;  // token "" = Redis has answered
+    size_t orphans_under_way_ = 0;
     std::string token_prefix_;
     std::string instance_;
     std::vector<std::unique_ptr<Session>> sessions_;  // the last one is for new locks

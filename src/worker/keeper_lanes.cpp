@@ -79,12 +79,12 @@ void Keeper::Forget(Operation &operation, int64 now_us) {
                 Answer(request->second, shared::Outcome::kUnavailable);
             }
             return;
-        case Purpose::kOrphan:  // sent again by the next lane that comes up
-            orphans_.push_back({operation.orphan, operation.tokens.front()});
-            return;
         case Purpose::kTime:
         case Purpose::kInfo:
         case Purpose::kWaits:
+            return;
+        case Purpose::kOrphan:
+            orphans_under_way_--;
             return;
     }
     if (mine) {
@@ -201,21 +201,42 @@ void Keeper::Trouble(const redis::Trouble &trouble, int64 now_us) {
     }
 }
 
+// Asks again, whenever a connection is there, until Redis has answered for each.
 void Keeper::FreeOrphans(Session &session, int lane, int64 now_us) {
-    // What is not answered stands in orphans_ again afterwards.
-    for (const Orphan &orphan : std::exchange(orphans_, {})) {
+    if (orphans_under_way_ > 0) {
+        return;
+    }
+    for (size_t i = 0; i < orphans_.size(); i++) {
+        if (orphans_[i].token.empty()) {
+            continue;
+        }
         IL_INJECT("worker-freeing-orphan");
         redis::ReleaseKey key;
-        key.key = orphan.key;
-        key.token = orphan.token;
+        key.key = orphans_[i].key;
+        key.token = orphans_[i].token;
         Operation operation;
         operation.purpose = Purpose::kOrphan;
-        operation.orphan = orphan.key;
-        operation.tokens = {orphan.token};
+        operation.number = i;
         operation.command = redis::MakeRelease(key, kFenceTtlMs);
+        orphans_under_way_++;
         Send(session, lane, std::move(operation), now_us);
     }
-    IL_INJECT("worker-freed-orphans");
+    IL_INJECT("worker-orphans-sent");
+}
+
+void Keeper::OnOrphanFreed(const Operation &operation, const redis::ReleaseAnswer &answer) {
+    IL_INJECT("worker-orphan-answered");
+    orphans_under_way_--;
+    Orphan &orphan = orphans_[operation.number];
+    if (!answer.ok) {
+        return;  // asked again over the next connection
+    }
+    if (answer.found == redis::Ownership::kOurs) {
+        shared::Count(shared::Total::kOrphansFreed);
+    }
+    journal_.EraseOrphan(orphan.record);
+    orphan.token.clear();
+    IL_INJECT("worker-orphan-erased");
 }
 
 }  // namespace inventory_lock::worker

@@ -135,11 +135,7 @@ void Keeper::OnReply(Session &session, int lane, uint64 tag, redis::ReplyView re
         case Purpose::kOrphan:
             if (const redis::ReleaseAnswer answer = redis::ParseRelease(reply);
                 !again_by_text(answer.no_script)) {
-                if (!answer.ok) {
-                    Forget(operation, now_us);
-                } else if (answer.found == redis::Ownership::kOurs) {
-                    shared::Count(shared::Total::kOrphansFreed);
-                }
+                OnOrphanFreed(operation, answer);
             }
             break;
     }

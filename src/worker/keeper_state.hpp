@@ -111,7 +111,6 @@ struct Keeper::Operation {
     int lane = 0;
     redis::Command command;  // for scripts, to send again by text
     std::vector<int32> entries;
-    std::string orphan;               // key of a lock that an earlier life left
     std::vector<std::string> tokens;  // as sent, one per entry
     std::vector<int64> ttls_ms;       // as sent
     int32 slot = -1;

@@ -270,7 +270,7 @@ void Serve() {
     Publish(&same_life);
     Journal journal;
     IL_INJECT("worker-starting");
-    std::vector<Orphan> orphans = journal.Open(shared::Leases()->capacity, same_life);
+    std::vector<Orphan> orphans = journal.Open(shared::Leases()->capacity, worker->boot);
     IL_INJECT("worker-journal-read");
     SpinLockAcquire(&worker->mutex);
     const bool keep_instance = worker->instance[0] != '\0';
