@@ -20,7 +20,7 @@ INITIAL = 300
 SHORT = ("IL001",)
 GONE = ("IL001", "IL031", "IL033")  # the reservation has ended meanwhile
 BROKEN = ("22", "42", "P0", "XX", "23")  # classes of errors that no crash explains
-LONGEST_S = 60
+LONGEST_S = 90
 
 ORDER = "SELECT order_id FROM inventory_lock.place_order_locked(%s, %s, %s, options => %s)"
 ADJUST = ("SELECT movement_id FROM inventory_lock.adjust_stock_locked(%s, %s, request_key => %s, "
@@ -37,7 +37,8 @@ class Book:
     def __init__(self):
         self.lock = threading.Lock()
         self.levels = collections.Counter({variant: INITIAL for variant in VARIANTS})
-        self.answers = 0
+        self.answers, self.contradictions = 0, []
+        self.first = {}  # (kind, key) → the first answer
         self.everything, self.recent = [], []  # (kind, key, answer)
 
     def note(self, kind, key, answer, deltas=()):
@@ -45,8 +46,12 @@ class Book:
             self.answers += 1
             self.recent.append((kind, key, answer))
             self.everything.append((kind, key, answer))
-            for variant, delta in deltas:
-                self.levels[variant] += delta
+            if (kind, key) not in self.first:
+                self.first[kind, key] = answer
+                for variant, delta in deltas:
+                    self.levels[variant] += delta
+            elif self.first[kind, key] != answer:
+                self.contradictions.append(f"{kind} {key}: {self.first[kind, key]}, and then {answer}")
 
     def take_recent(self):
         with self.lock:
@@ -60,6 +65,7 @@ class World:
         self.book = Book()
         self.go, self.stopping = threading.Event(), threading.Event()
         self.die_after_answer = threading.Event()  # the next client to be answered kills its backend
+        self.offered = collections.deque(maxlen=3)  # requests under way, for others to send as well
         self.pause_redis_ms = 0  # for the next holder of the slow lock
 
 
@@ -145,7 +151,7 @@ class Buyer(Client):
     """Places, cancels and holds orders, and changes stock, alone and in transaction blocks."""
 
     WORK = {"order": 30, "adjust": 25, "cancel": 14, "block": 10, "rolled_back": 6, "reserve": 10,
-            "again": 8, "try_lock": 4, "leave": 2}
+            "again": 4, "twin": 20, "try_lock": 4, "leave": 2}
 
     def turn(self):
         getattr(self, self.chance.choices(list(self.WORK), list(self.WORK.values()))[0])()
@@ -164,21 +170,42 @@ class Buyer(Client):
         self.book.note("order", key, (order_id, lines), [(v, -q) for v, q in lines.items()])
         self.orders.append((order_id, lines))
 
-    def order(self, **options):
+    def order(self):
         key, lines = self.key(), self.lines()
-        options["on_conflict"] = self.chance.choice(("wait", "error"))
-        order_id = self.insist(self.one(*self.order_call(key, lines, **options)))
-        if order_id is None:
-            self.book.note("absent", key, None)
-        else:
-            self.placed(key, lines, order_id)
+        call = self.order_call(key, lines, on_conflict=self.chance.choice(("wait", "error")))
+        note = ("order", key, lines, [(v, -q) for v, q in lines.items()])
+        order_id = self.offer(call, note)
+        if order_id is not None:
+            self.orders.append((order_id, lines))
 
     def adjust(self):
         key, variant, delta = self.key(), self.chance.choice(VARIANTS), self.chance.choice((-3, -1, 1, 2, 3))
-        if self.insist(self.one(ADJUST, variant, delta, key)) is None:
-            self.book.note("absent", key, None)
-        else:
-            self.book.note("change", key, (variant, delta), [(variant, delta)])
+        self.offer((ADJUST, variant, delta, key), ("change", key, (variant, delta), [(variant, delta)]))
+
+    def offer(self, call, note):
+        """Sends a request; half of the time others may send it, too, as an application's own retry does."""
+        offered = self.chance.random() < 0.5
+        if offered:
+            self.world.offered.append((call, note))
+        answer = self.insist(self.one(*call))
+        if answer is not None:
+            self.write_down(note, answer)
+        elif not offered:  # another's attempt may have found more stock
+            self.book.note("absent", note[1], None)
+        return answer
+
+    def write_down(self, note, answer):
+        kind, key, content, deltas = note
+        self.book.note(kind, key, (answer, content) if kind == "order" else content, deltas)
+
+    def twin(self):
+        """What somebody else has under way: the answer must be the same one, and as safe."""
+        if not self.world.offered:
+            return
+        call, note = self.chance.choice(list(self.world.offered))
+        answer = self.insist(self.one(*call))
+        if answer is not None:
+            self.write_down(note, answer)
 
     def cancel(self):
         if not self.orders:
