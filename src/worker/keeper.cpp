@@ -16,7 +16,7 @@ namespace {
 
 constexpr size_t kRandomDigits = 32;
 constexpr int64 kReportEveryUs = 1000000;
-constexpr int64 kMakeRoomEveryUs = 50 * kUsPerMs;
+constexpr int64 kMakeRoomEveryUs = 10 * kUsPerMs;
 constexpr int64 kBusySleepUs = 200 * kUsPerMs;  // the heartbeat that waiting backends look for
 constexpr int64 kIdleSleepUs = 60 * 1000000;
 
