@@ -95,11 +95,13 @@ def stock(recorder, dsn, variants, turns, seed):
     connection.close()
 
 
-def foreign(recorder, port, store_port, names, turns, seed, ttl_s=30):
-    """redis-py's own lock on the same keys."""
+def foreign(recorder, port, store_port, names, turns, seed, enough=None, ttl_s=30):
+    """redis-py's own lock on the same keys, so many turns or until `enough`, an event, is set."""
     chance = random.Random(seed)
     client, store = redis_py.Redis(port=port), redis_py.Redis(port=store_port)
     for _ in range(turns):
+        if enough is not None and enough.is_set():
+            break
         key, begin = "lock:" + chance.choice(names), now()
         lock = client.lock(key, timeout=ttl_s, sleep=0.002)
         lock.acquire()
@@ -114,10 +116,12 @@ def foreign(recorder, port, store_port, names, turns, seed, ttl_s=30):
             recorder.lost(hold, begin)
 
 
-def node(recorder, url, store_port, names, turns, seed, ttl_s=30):
+def node(recorder, url, store_port, names, turns, seed, enough, ttl_s=30):
     """node-redlock on the same keys. It is asked line by line, so its times are a little wide."""
     chance, store, client = random.Random(seed), redis_py.Redis(port=store_port), Node(url)
     for _ in range(turns):
+        if enough.is_set():
+            break
         key, begin = "lock:" + chance.choice(names), now()
         if not client.acquire(key, ttl_s * 1000, wait_s=60):
             raise TimeoutError(f"node-redlock did not get {key}")

@@ -48,7 +48,8 @@ my $wire = $redis->wire;
 my @latencies;
 for my $round (1 .. 9)
 {
-    $wire->('SET', $key, 'foreign', 'PX', 600000);
+    # Not before the last round's key has been released.
+    $second->poll_until(sub { defined $wire->('SET', $key, 'foreign', 'PX', 600000, 'NX') }, 'the key is free');
     $sessions[1]->send("SELECT 'got', protection FROM inventory_lock.adjust_stock_locked('42', -1)");
     $second->wait_at_lease($sessions[1]->pid);
     # Looking at the key does not take the wake-up away from the one that waits.
