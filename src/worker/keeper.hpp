@@ -79,6 +79,8 @@ class Keeper final {
     void TakeSlot(int32 index, int64 now_us);
     void Start(Request &request, int64 now_us);
     Step Prepare(int32 index, int64 now_us);
+    bool BeginAcquiring(int32 index, const std::string &token);
+    void UndoAcquiring(int32 index);
     void SendAcquire(Request &request, const std::vector<int32> &entries, int64 now_us);
     void StartSimple(Request &request, int64 now_us);
     bool Alive(const Request &request) const;

@@ -308,6 +308,39 @@ Keeper::Step Keeper::Prepare(int32 index, int64 now_us) {
     return Step::kWait;
 }
 
+// Makes the entry Acquiring under this token; what it had before may still be in Redis and becomes
+// `prev`. False when nobody is interested any more: then its last user may free the entry at this
+// very moment, for another key, and its key must not be taken.
+bool Keeper::BeginAcquiring(int32 index, const std::string &token) {
+    shared::LeaseEntry *entry = EntryAt(index);
+    bool wanted = false;
+    Locked(entry, [&] {
+        wanted = entry->interest > 0;
+        if (!wanted) {
+            return;
+        }
+        if (entry->state == shared::LeaseState::kAbsent) {
+            entry->prev[0] = '\0';
+        } else {  // Releasing or Lost
+            memcpy(entry->prev, entry->token, sizeof(entry->prev));
+        }
+        local_[static_cast<size_t>(index)].before = entry->state;
+        CopyToken(entry->token, token);
+        entry->state = shared::LeaseState::kAcquiring;
+    });
+    return wanted;
+}
+
+// Takes BeginAcquiring back, when nothing has been sent.
+void Keeper::UndoAcquiring(int32 index) {
+    shared::LeaseEntry *entry = EntryAt(index);
+    Locked(entry, [&] {
+        entry->state = local_[static_cast<size_t>(index)].before;
+        memcpy(entry->token, entry->prev, sizeof(entry->token));
+        entry->prev[0] = '\0';
+    });
+}
+
 void Keeper::SendAcquire(Request &request, const std::vector<int32> &entries, int64 now_us) {
     // A key whose release is not acknowledged must follow it on its lane; two such lanes cannot
     // both be followed, so the acknowledgements are awaited.
@@ -332,21 +365,26 @@ void Keeper::SendAcquire(Request &request, const std::vector<int32> &entries, in
     operation.entries = entries;
     operation.slot = request.slot;
     operation.number = request.number;
+    for (size_t i = 0; i < entries.size(); i++) {
+        operation.tokens.push_back(NewToken());
+        if (!BeginAcquiring(entries[i], operation.tokens.back())) {
+            while (i-- > 0) {
+                UndoAcquiring(entries[i]);
+            }
+            Answer(request, shared::Outcome::kNone);
+            return;
+        }
+    }
+    // From here on no entry can be freed, so what it says of its key holds.
     std::vector<redis::AcquireKey> keys;
-    for (const int32 index : entries) {
+    for (size_t i = 0; i < entries.size(); i++) {
+        const int32 index = entries[i];
         shared::LeaseEntry *entry = EntryAt(index);
         Local &local = local_[static_cast<size_t>(index)];
         redis::AcquireKey key;
         key.key = KeyOf(index);
-        key.token = NewToken();
+        key.token = operation.tokens[i];
         Locked(entry, [&] {
-            if (entry->state == shared::LeaseState::kAbsent) {
-                entry->prev[0] = '\0';
-            } else {  // Releasing or Lost: the old token may still be in Redis
-                memcpy(entry->prev, entry->token, sizeof(entry->prev));
-            }
-            CopyToken(entry->token, key.token);
-            entry->state = shared::LeaseState::kAcquiring;
             key.ttl_ms = entry->ttl_ms;
             key.floor = entry->next_fence - 1;
         });
@@ -360,7 +398,6 @@ void Keeper::SendAcquire(Request &request, const std::vector<int32> &entries, in
         local.session = active_->id;
         local.lane = lane;
         local.dirty = false;
-        operation.tokens.push_back(key.token);
         operation.ttls_ms.push_back(key.ttl_ms);
         keys.push_back(std::move(key));
     }

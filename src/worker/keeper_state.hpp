@@ -125,6 +125,7 @@ struct Keeper::Local {
     int lane = kNoLane;
     int32 waiter = -1;   // slot of the request that wants the entry
     bool dirty = false;  // invalidated while an acquire was in flight
+    shared::LeaseState before = shared::LeaseState::kAbsent;  // for UndoAcquiring
     bool extending = false;
     bool only_look = false;   // the extend to be sent changes nothing
     bool look_again = false;  // changed by others while an extend was in flight
