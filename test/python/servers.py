@@ -1,4 +1,5 @@
-"""Private servers for tests, the demo and the bench: PostgreSQL, Redis and PgBouncer.
+"""Private servers for tests, the demo and the bench: PostgreSQL, Redis, PgBouncer, and the proxy
+before Redis.
 
 Each runs on a free loopback port and in a folder of its own below the run's area (the environment
 variable INVENTORY_LOCK_AREA, made by scripts/in_private_root), and is a context manager that stops
@@ -11,6 +12,7 @@ import pathlib
 import signal
 import socket
 import subprocess
+import sys
 import time
 
 AREA = pathlib.Path(os.environ["INVENTORY_LOCK_AREA"])
@@ -119,6 +121,40 @@ class Redis(Process):
     def kill(self):
         """What a crash does: no farewell to anybody, memory gone."""
         self.end(signal.SIGKILL)
+
+
+class Proxy(Process):
+    """test/proxy/resp_proxy.py before the Redis on port `upstream`; what it can be told stands there."""
+
+    def __init__(self, upstream, seed, name="proxy"):
+        super().__init__(name)
+        self.upstream = upstream
+        self.seed = seed
+        self.control = self.folder / "control"
+
+    def start(self):
+        self.control.unlink(missing_ok=True)
+        self.spawn([sys.executable, pathlib.Path(__file__).parents[1] / "proxy/resp_proxy.py",
+                    "--listen", f"127.0.0.1:{self.port}", "--upstream", f"127.0.0.1:{self.upstream}",
+                    "--control", self.control, "--seed", self.seed])
+        poll(self.control.exists, f"{self.name} listens")
+
+    def stop(self):
+        self.end(signal.SIGTERM)
+
+    def tell(self, line):
+        """The proxy's answer to a command, one line: "ok …" or "error …"."""
+        with socket.socket(socket.AF_UNIX) as end:
+            end.settimeout(10)
+            end.connect(str(self.control))
+            end.sendall(line.encode() + b"\n")
+            return end.makefile().readline().strip()
+
+    def __call__(self, line):
+        answer = self.tell(line)
+        if not answer.startswith("ok"):
+            raise RuntimeError(f"{self.name}: {line}: {answer}")
+        return answer
 
 
 class Postgres(Process):
