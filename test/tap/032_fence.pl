@@ -7,10 +7,8 @@ use warnings FATAL => 'all';
 
 use File::Basename qw(dirname);
 use InventoryLock::Cluster;
+use InventoryLock::Proxy;
 use InventoryLock::Redis;
-use IO::Socket::UNIX;
-use IPC::Run ();
-use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
@@ -177,32 +175,16 @@ is($session->error_of("SELECT inventory_lock.assert_fence('lock:name', $newer)")
 is($session->error_of("SELECT inventory_lock.assert_fence('lock:name', $fence)"), 'IL011', 'then the older one is refused');
 
 # An answer that comes late is no step of the clock: nothing is taken from the leases for it.
-my $port = PostgreSQL::Test::Cluster::get_free_port();
-my $control = "$folder/proxy.sock";
-my $proxy = IPC::Run::start(
-    [
-        'python3', dirname(dirname($INC{'InventoryLock/Redis.pm'})) . '/../proxy/resp_proxy.py',
-        '--listen', "127.0.0.1:$port", '--upstream', '127.0.0.1:' . $redis->port, '--control', $control ],
-    '<', \undef, '>', '/dev/null', '2>', '/dev/null');
-$node->poll_until(sub { -S $control }, 'the proxy is there');
-
-sub tell_proxy
-{
-    my ($line) = @_;
-    my $socket = IO::Socket::UNIX->new(Peer => $control) // die "proxy: $!";
-    print $socket "$line\n";
-    like(scalar <$socket>, qr/^ok/, "the proxy is told: $line");
-    return;
-}
-
-tell_proxy('rule replies delay ms=300 match=$10');    # TIME answers, whose seconds have ten digits
+my $proxy = InventoryLock::Proxy->new($redis);
+$proxy->tell('rule replies delay ms=300 match=$10');    # TIME answers, whose seconds have ten digits
 my $offset = -s $node->logfile;
-my $answers = "SELECT count(*) FROM inventory_lock.redis_status WHERE state = 'ready' AND endpoint LIKE '%:$port%'";
-$node->set('inventory_lock.redis_url' => "redis://127.0.0.1:$port/0");
+my $answers = "SELECT count(*) FROM inventory_lock.redis_status WHERE state = 'ready' AND endpoint LIKE '%:"
+  . $proxy->port . "%'";
+$node->set('inventory_lock.redis_url' => $proxy->url);
 $node->reload;
 $node->poll_until(sub { $node->value($answers) > 0 }, 'connected through the proxy');
 $session->run("SELECT FROM inventory_lock.adjust_stock_locked('42', -1)");
-tell_proxy('clear');
+$proxy->tell('clear');
 is( $session->run(
         q{SELECT string_agg(protection, ' ') FROM generate_series(1, 20) i,
           LATERAL inventory_lock.adjust_stock_locked('42', -i)}),
@@ -212,7 +194,6 @@ $node->set('inventory_lock.redis_url' => $redis->url);
 $node->reload;
 $node->poll_until(sub { $node->value($answers) == 0 }, 'back without the proxy');
 $node->wait_for_protection('redis');
-$proxy->kill_kill;
 $session->quit;
 
 $node->finish($redis);

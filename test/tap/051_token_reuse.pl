@@ -6,44 +6,21 @@
 use strict;
 use warnings FATAL => 'all';
 
-use File::Basename qw(dirname);
 use InventoryLock::Cluster;
+use InventoryLock::Proxy;
 use InventoryLock::Redis;
-use IO::Socket::UNIX;
-use IPC::Run ();
-use PostgreSQL::Test::Cluster;
-use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $redis = InventoryLock::Redis->new('main');
 $redis->start;
 is($redis->command('ACL', 'SETUSER', 'default', '-client|kill'), 'OK', 'CLIENT KILL is denied');
 
-my $port = PostgreSQL::Test::Cluster::get_free_port();
-my $control = PostgreSQL::Test::Utils::tempdir_short() . '/proxy.sock';
-my $proxy = IPC::Run::start(
-    [
-        'python3', dirname(dirname($INC{'InventoryLock/Redis.pm'})) . '/../proxy/resp_proxy.py',
-        '--listen', "127.0.0.1:$port", '--upstream', '127.0.0.1:' . $redis->port, '--control', $control ],
-    '<', \undef, '>', '/dev/null', '2>', '/dev/null');
-my $end = time + $PostgreSQL::Test::Utils::timeout_default;
-until (-S $control) { die 'no proxy' if time > $end; select undef, undef, undef, 0.02 }
-
-sub tell_proxy
-{
-    my ($line) = @_;
-    my $socket = IO::Socket::UNIX->new(Peer => $control) // die "proxy: $!";
-    print $socket "$line\n";
-    my $answer = <$socket>;
-    die "proxy: $line: $answer" unless $answer =~ /^ok/;
-    return $answer;
-}
-
+my $proxy = InventoryLock::Proxy->new($redis);
 my $late_ms = 4000;    # long enough for the next one to have the key by then
 my $node = InventoryLock::Cluster->create(
     'main',
     settings => {
-        'inventory_lock.redis_url' => "redis://127.0.0.1:$port/0",
+        'inventory_lock.redis_url' => $proxy->url,
         'inventory_lock.redis_pool_size' => 1,
         'inventory_lock.redis_command_timeout' => '300ms',
         'inventory_lock.breaker_failures' => 100,
@@ -76,9 +53,9 @@ sub hold
 sub commit_into
 {
     my ($action, $rule) = @_;
-    my $met = sub { my ($count) = tell_proxy('stats') =~ /"$action": (\d+)/; return $count };
+    my $met = sub { my ($count) = $proxy->tell('stats') =~ /"$action": (\d+)/; return $count };
     my $before = $met->();
-    tell_proxy("rule $rule");
+    $proxy->tell("rule $rule");
     $session->run('COMMIT');
     return $node->poll_until(sub { $met->() > $before }, "the release is sent: $rule");
 }
@@ -108,7 +85,7 @@ commit_into('double', "requests double n=1 match=$first");
 $second = hold($next);
 is(late_copy($first), 0, 'sent twice: a late release does not free the key of the next holder');
 is($next->error_of('COMMIT'), '', 'sent twice: the next holder commits');
-tell_proxy('clear');
+$proxy->tell('clear');
 $node->wait_for_protection('redis');
 $node->poll_until(sub { $redis->lock_keys eq '' }, 'released');
 
@@ -136,5 +113,4 @@ $node->poll_until(sub { $redis->lock_keys eq '' }, 'released');
 
 $_->quit for $session, $next;
 $node->finish($redis);
-$proxy->kill_kill;
 done_testing();
