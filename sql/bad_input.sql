@@ -4,16 +4,8 @@ DROP EXTENSION IF EXISTS inventory_lock CASCADE;
 DROP SCHEMA IF EXISTS shop CASCADE;
 CREATE EXTENSION inventory_lock;
 SELECT inventory_lock.create_tables();
-CREATE FUNCTION pg_temp.try(statement text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-    detail text;
-BEGIN
-    EXECUTE statement;
-    RETURN 'no error';
-EXCEPTION WHEN OTHERS THEN
-    GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
-    RETURN SQLSTATE || ': ' || SQLERRM || coalesce(' / ' || nullif(detail, ''), '');
-END $$;
+\getenv srcdir PG_ABS_SRCDIR
+\i :srcdir/sql/include/try.sql
 INSERT INTO shop.stock_level (variant_id, on_hand) VALUES ('1', 10);
 CREATE FUNCTION pg_temp.adjust(arguments text) RETURNS text LANGUAGE sql AS
     $$SELECT pg_temp.try('SELECT * FROM inventory_lock.adjust_stock_locked(' || arguments || ')')$$;

@@ -4,16 +4,8 @@ DROP EXTENSION IF EXISTS inventory_lock CASCADE;
 DROP SCHEMA IF EXISTS own CASCADE;
 CREATE EXTENSION inventory_lock;
 CREATE SCHEMA own;
-CREATE FUNCTION pg_temp.try(statement text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-    hint text;
-BEGIN
-    EXECUTE statement;
-    RETURN 'no error';
-EXCEPTION WHEN OTHERS THEN
-    GET STACKED DIAGNOSTICS hint = PG_EXCEPTION_HINT;
-    RETURN SQLSTATE || ': ' || SQLERRM || coalesce(' / ' || nullif(hint, ''), '');
-END $$;
+\getenv srcdir PG_ABS_SRCDIR
+\i :srcdir/sql/include/try.sql
 
 CREATE TABLE own.level (variant_id integer PRIMARY KEY, on_hand integer NOT NULL CHECK (on_hand >= 0), held integer NOT NULL DEFAULT 0,
     fence bigint NOT NULL DEFAULT 0) WITH (fillfactor = 70);

@@ -4,16 +4,8 @@ DROP EXTENSION IF EXISTS inventory_lock CASCADE;
 DROP SCHEMA IF EXISTS shop CASCADE;
 CREATE EXTENSION inventory_lock;
 SELECT inventory_lock.create_tables();
-CREATE FUNCTION pg_temp.try(statement text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-    detail text;
-BEGIN
-    EXECUTE statement;
-    RETURN 'no error';
-EXCEPTION WHEN OTHERS THEN
-    GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
-    RETURN SQLSTATE || ': ' || SQLERRM || coalesce(' / ' || nullif(detail, ''), '');
-END $$;
+\getenv srcdir PG_ABS_SRCDIR
+\i :srcdir/sql/include/try.sql
 INSERT INTO shop.stock_level (variant_id, on_hand) SELECT n::text, 10 FROM generate_series(1, 2000) AS n;
 SELECT item, variant_id, location_id, delta, quantity_before, quantity_after, fence > 0 AS fenced, protection IN ('redis', 'database') AS protected, sqlstate
     FROM inventory_lock.adjust_stock_bulk_locked('[{"variant_id": 7, "delta": 5}, {"variant_id": "10", "delta": -3},

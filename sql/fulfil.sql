@@ -4,16 +4,8 @@ DROP EXTENSION IF EXISTS inventory_lock CASCADE;
 DROP SCHEMA IF EXISTS shop CASCADE;
 CREATE EXTENSION inventory_lock;
 SELECT inventory_lock.create_tables();
-CREATE FUNCTION pg_temp.try(statement text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-    detail text;
-BEGIN
-    EXECUTE statement;
-    RETURN 'no error';
-EXCEPTION WHEN OTHERS THEN
-    GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
-    RETURN SQLSTATE || ': ' || SQLERRM || coalesce(' / ' || nullif(detail, ''), '');
-END $$;
+\getenv srcdir PG_ABS_SRCDIR
+\i :srcdir/sql/include/try.sql
 INSERT INTO shop.stock_level (variant_id, on_hand) VALUES ('1', 100), ('2', 100);
 SELECT order_id FROM inventory_lock.place_order_locked('ann', 'k1', '[{"variant_id": 1, "quantity": 5}, {"variant_id": 2, "quantity": 6}]');
 SELECT order_id, status, replayed, shipped, lines, fence > 0 AS fenced, protection IN ('redis', 'database') AS protected

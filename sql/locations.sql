@@ -4,16 +4,8 @@ DROP EXTENSION IF EXISTS inventory_lock CASCADE;
 DROP SCHEMA IF EXISTS shop CASCADE;
 CREATE EXTENSION inventory_lock;
 SELECT inventory_lock.create_tables();
-CREATE FUNCTION pg_temp.try(statement text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-    detail text;
-BEGIN
-    EXECUTE statement;
-    RETURN 'no error';
-EXCEPTION WHEN OTHERS THEN
-    GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
-    RETURN SQLSTATE || ': ' || SQLERRM || coalesce(' / ' || nullif(detail, ''), '');
-END $$;
+\getenv srcdir PG_ABS_SRCDIR
+\i :srcdir/sql/include/try.sql
 
 INSERT INTO shop.stock_level (variant_id, location_id, on_hand) VALUES
     ('1', 'berlin', 2), ('1', 'aachen', 5), ('1', 'main', 9), ('2', 'berlin', 4), ('3', 'aachen', 1), ('3', 'berlin', 1);

@@ -4,16 +4,8 @@ DROP EXTENSION IF EXISTS inventory_lock CASCADE;
 DROP SCHEMA IF EXISTS own CASCADE;
 CREATE EXTENSION inventory_lock;
 CREATE SCHEMA own;
-CREATE FUNCTION pg_temp.try(statement text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-    hint text;
-BEGIN
-    EXECUTE statement;
-    RETURN 'no error';
-EXCEPTION WHEN OTHERS THEN
-    GET STACKED DIAGNOSTICS hint = PG_EXCEPTION_HINT;
-    RETURN SQLSTATE || ': ' || SQLERRM || coalesce(' / ' || nullif(hint, ''), '');
-END $$;
+\getenv srcdir PG_ABS_SRCDIR
+\i :srcdir/sql/include/try.sql
 
 CREATE TABLE own.products (id integer PRIMARY KEY, stock integer NOT NULL CHECK (stock >= 0)) WITH (fillfactor = 70);
 INSERT INTO own.products VALUES (7, 10), (8, 10);

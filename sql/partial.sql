@@ -4,16 +4,8 @@ DROP EXTENSION IF EXISTS inventory_lock CASCADE;
 DROP SCHEMA IF EXISTS shop CASCADE;
 CREATE EXTENSION inventory_lock;
 SELECT inventory_lock.create_tables();
-CREATE FUNCTION pg_temp.try(statement text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-    detail text;
-BEGIN
-    EXECUTE statement;
-    RETURN 'no error';
-EXCEPTION WHEN OTHERS THEN
-    GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
-    RETURN SQLSTATE || ': ' || SQLERRM || coalesce(' / ' || nullif(detail, ''), '');
-END $$;
+\getenv srcdir PG_ABS_SRCDIR
+\i :srcdir/sql/include/try.sql
 INSERT INTO shop.stock_level (variant_id, on_hand) VALUES ('1', 10), ('2', 3), ('3', 0);
 CREATE FUNCTION pg_temp.plain(lines jsonb) RETURNS jsonb LANGUAGE sql AS
     $$SELECT jsonb_agg(l - 'fence' - 'protection' - 'location_id' - 'on_hand_after') FROM jsonb_array_elements(lines) AS l$$;

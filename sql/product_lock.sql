@@ -4,17 +4,8 @@ DROP EXTENSION IF EXISTS inventory_lock CASCADE;
 DROP SCHEMA IF EXISTS shop, own CASCADE;
 CREATE EXTENSION inventory_lock;
 SELECT inventory_lock.create_tables();
-CREATE FUNCTION pg_temp.try(statement text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-    detail text;
-    hint text;
-BEGIN
-    EXECUTE statement;
-    RETURN 'no error';
-EXCEPTION WHEN OTHERS THEN
-    GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
-    RETURN SQLSTATE || ': ' || SQLERRM || coalesce(' / ' || nullif(detail, ''), '') || coalesce(' / ' || nullif(hint, ''), '');
-END $$;
+\getenv srcdir PG_ABS_SRCDIR
+\i :srcdir/sql/include/try.sql
 -- the gates of this transaction, by mode: an intent is RowExclusiveLock
 CREATE FUNCTION pg_temp.gates() RETURNS TABLE (mode text, count bigint) LANGUAGE sql AS $$
     SELECT mode, count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 18764 AND pid = pg_backend_pid()
@@ -109,13 +100,7 @@ CREATE FUNCTION pg_temp.gates() RETURNS TABLE (mode text, count bigint) LANGUAGE
     SELECT mode, count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 18764 AND pid = pg_backend_pid()
     GROUP BY mode ORDER BY mode
 $$;
-CREATE FUNCTION pg_temp.try(statement text) RETURNS text LANGUAGE plpgsql AS $$
-BEGIN
-    EXECUTE statement;
-    RETURN 'no error';
-EXCEPTION WHEN OTHERS THEN
-    RETURN SQLSTATE || ': ' || SQLERRM;
-END $$;
+\i :srcdir/sql/include/try.sql
 BEGIN; SELECT FROM inventory_lock.adjust_stock_locked('blue', -1); SELECT * FROM pg_temp.gates();
 SELECT pg_temp.try($$SELECT inventory_lock.acquire_product_lock('shirt')$$); COMMIT;
 BEGIN; SELECT FROM inventory_lock.adjust_stock_locked('cup', -1); SELECT * FROM pg_temp.gates(); COMMIT;

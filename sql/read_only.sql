@@ -5,13 +5,8 @@ DROP SCHEMA IF EXISTS shop CASCADE;
 CREATE EXTENSION inventory_lock;
 SELECT inventory_lock.create_tables();
 INSERT INTO shop.stock_level (variant_id, on_hand) VALUES ('1', 10);
-CREATE FUNCTION pg_temp.try(statement text) RETURNS text LANGUAGE plpgsql AS $$
-BEGIN
-    EXECUTE statement;
-    RETURN 'no error';
-EXCEPTION WHEN OTHERS THEN
-    RETURN SQLSTATE || ': ' || SQLERRM;
-END $$;
+\getenv srcdir PG_ABS_SRCDIR
+\i :srcdir/sql/include/try.sql
 SELECT status FROM inventory_lock.place_order_locked('ann', 'k1', '[{"variant_id": 1, "quantity": 1}]');
 BEGIN READ ONLY;
 SELECT split_part(call, '(', 1) AS function, pg_temp.try('SELECT * FROM inventory_lock.' || call) AS answer FROM unnest(ARRAY[

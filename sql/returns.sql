@@ -4,16 +4,8 @@ DROP EXTENSION IF EXISTS inventory_lock CASCADE;
 DROP SCHEMA IF EXISTS shop CASCADE;
 CREATE EXTENSION inventory_lock;
 SELECT inventory_lock.create_tables();
-CREATE FUNCTION pg_temp.try(statement text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-    detail text;
-BEGIN
-    EXECUTE statement;
-    RETURN 'no error';
-EXCEPTION WHEN OTHERS THEN
-    GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
-    RETURN SQLSTATE || ': ' || SQLERRM || coalesce(' / ' || nullif(detail, ''), '');
-END $$;
+\getenv srcdir PG_ABS_SRCDIR
+\i :srcdir/sql/include/try.sql
 CREATE FUNCTION pg_temp.lines() RETURNS TABLE (line text) LANGUAGE sql AS
     $$SELECT format('%s.%s: %s of %s at %s, cancelled %s, fulfilled %s, returned %s', order_id, line_no, quantity, variant_id, location_id, cancelled, fulfilled, returned)
       FROM shop.order_line ORDER BY order_id, line_no$$;

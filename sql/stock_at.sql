@@ -4,13 +4,8 @@ DROP EXTENSION IF EXISTS inventory_lock CASCADE;
 DROP SCHEMA IF EXISTS shop CASCADE;
 CREATE EXTENSION inventory_lock;
 SELECT inventory_lock.create_tables();
-CREATE FUNCTION pg_temp.try(statement text) RETURNS text LANGUAGE plpgsql AS $$
-BEGIN
-    EXECUTE statement;
-    RETURN 'no error';
-EXCEPTION WHEN OTHERS THEN
-    RETURN SQLSTATE || ': ' || SQLERRM;
-END $$;
+\getenv srcdir PG_ABS_SRCDIR
+\i :srcdir/sql/include/try.sql
 INSERT INTO shop.stock_level (variant_id, location_id, on_hand) VALUES
     ('1', 'main', 10), ('1', 'aachen', 4), ('2', 'main', 7);
 CREATE TEMP TABLE moment (name text PRIMARY KEY, at timestamptz);
