@@ -85,6 +85,9 @@ SELECT served FROM pg_temp.place('k11', '[{"variant_id": "1", "quantity": 5}]',
     jsonb_build_object('location', 'split', 'reservation_id', (SELECT reservation_id FROM shop.reservation)));
 SELECT location_id, on_hand, held FROM shop.stock_level WHERE variant_id = '1' ORDER BY 1;
 SELECT line_no, quantity, confirmed, state FROM shop.reservation;
+-- chosen locations are asked in their order, also when another one is fuller
+UPDATE shop.stock_level SET on_hand = CASE location_id WHEN 'celle' THEN 2 ELSE 5 END, held = 0;
+SELECT served FROM pg_temp.place('k13', '[{"variant_id": "1", "quantity": 6}]', '{"location": "split", "locations": ["celle", "berlin", "aachen"]}');
 -- with a lock for each location
 UPDATE inventory_lock.binding SET lock_per_location = true;
 UPDATE shop.stock_level SET on_hand = 3;
