@@ -20,6 +20,12 @@ class Slice:
         return (self.calls + self.errors) / self.seconds
 
 
+def scripts_run(cache):
+    """How many scripts this Redis has run: an acquisition is one, a release another."""
+    stats = cache.info("commandstats")
+    return sum(stats.get(name, {}).get("calls", 0) for name in ("cmdstat_evalsha", "cmdstat_eval"))
+
+
 class Generator:
     """`clients` connections with every statement prepared; see generator.cpp for the commands."""
 
@@ -40,15 +46,21 @@ class Generator:
         self.process.stdin.write(command + "\n")
         return self.answer()
 
-    def slice(self, name, clients, keys, milliseconds):
-        return self.sliced(f"slice {name} {clients} {keys} {milliseconds}")
+    def slice(self, name, clients, keys, milliseconds, refused=False):
+        """Raises when a call fails, unless all are to be refused."""
+        return self.sliced(f"slice {name} {clients} {keys} {milliseconds}", refused)
 
     def burst(self, name, clients, calls):
-        return self.sliced(f"burst {name} {clients} {calls}")
+        return self.sliced(f"burst {name} {clients} {calls}", False)
 
-    def sliced(self, command):
+    def sliced(self, command, refused):
         calls, errors, seconds, p50, p99, longest = map(float, self.ask(command).split())
+        if (calls if refused else errors) > 0:
+            raise RuntimeError(f"{command}: {calls:.0f} calls succeeded, {errors:.0f} failed")
         return Slice(calls, errors, seconds, p50 / 1000, p99 / 1000, longest / 1000)
+
+    def early_release(self, on):
+        self.ask(f"sql SET inventory_lock.early_release = {'on' if on else 'off'}")
 
     def close(self):
         self.process.stdin.close()
