@@ -24,6 +24,9 @@ BEGIN
     IF data->>'ship' IS NOT NULL THEN
         UPDATE own.products SET stock = stock - 1 WHERE id = 8;
     END IF;
+    IF data->>'hold' IS NOT NULL THEN
+        PERFORM FROM inventory_lock.reserve_stock_locked('writer', '[{"variant_id": 8, "quantity": 1}]', '1 hour');
+    END IF;
     INSERT INTO own.invoice (customer, gift) VALUES (customer, (data->>'gift')::boolean) RETURNING number INTO made;
     INSERT INTO own.invoice_item SELECT made, (l->>'variant_id')::integer, (l->>'quantity')::integer, (l->>'unit_price')::numeric FROM jsonb_array_elements(lines) l;
     RETURN made;
@@ -55,6 +58,7 @@ SELECT order_id ~ '^[0-9a-f-]{36}$' AS uuid, status, replayed FROM inventory_loc
 SELECT pg_temp.try($$SELECT * FROM inventory_lock.place_order_locked('anna', 'k4', '[{"variant_id": 7, "quantity": 1}]', '{"fail": 1}')$$);
 SELECT pg_temp.try($$SELECT * FROM inventory_lock.place_order_locked('anna', 'k5', '[{"variant_id": 7, "quantity": 1}]', '{"nothing": 1}')$$);
 SELECT pg_temp.try($$SELECT * FROM inventory_lock.place_order_locked('anna', 'k5', '[{"variant_id": 8, "quantity": 1}]', '{"ship": 1}')$$);
+SELECT pg_temp.try($$SELECT * FROM inventory_lock.place_order_locked('anna', 'k5', '[{"variant_id": 8, "quantity": 1}]', '{"hold": 1}')$$);
 SELECT order_id, replayed FROM inventory_lock.place_order_locked('anna', 'k4', '[{"variant_id": 7, "quantity": 1}]');
 -- it gets what the lines get, also out of a reservation
 SELECT reservation_id AS hold FROM inventory_lock.reserve_stock_locked('ben', '[{"variant_id": 7, "quantity": 5}]', '1 hour') \gset
