@@ -38,7 +38,7 @@ sub new
     push @all, $self;
     for my $try (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
     {
-        return $self if -S $self->{control};
+        return $self if IO::Socket::UNIX->new(Peer => $self->{control});
         Time::HiRes::usleep($poll_interval_us);
     }
     die 'the proxy does not listen';
