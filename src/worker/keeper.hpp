@@ -122,7 +122,7 @@ class Keeper final {
     void PokeSharers(int32 index, int64 now_us);
     void OnKeyChanged(int32 index);
     void OnWanted(int32 index);
-    void OnForced(int32 index, int64 now_us);
+    void OnForced(std::string_view key, int64 now_us);
 
     // keeper_deadlocks.cpp: circles of waiting between clusters.
     void WatchWaits(int64 now_us);

@@ -78,6 +78,12 @@ void Keeper::PublishWait(int32 slot, int64 now_us) {
     if (lane == kNoLane) {
         return;
     }
+    const std::string key = KeyOf(wanted);
+    pg_read_barrier();
+    if (pg_atomic_read_u32(&record->kind) == static_cast<uint32>(shared::WaitKind::kNone) ||
+        pg_atomic_read_u64(&record->id) != edge.id) {
+        return;  // the wait is over, and the entry may have been freed for another key
+    }
     // Ids of different clusters must differ: half of it comes from the instance.
     edge.id = (shared::HashKey(token_prefix_) << 32 | (edge.id & 0xFFFFFFFF)) >> 1;
     Operation operation;
@@ -86,7 +92,7 @@ void Keeper::PublishWait(int32 slot, int64 now_us) {
     operation.slot = slot;
     operation.number = edge.id;
     operation.fence = edge.fence;
-    operation.command = redis::MakeWaits(KeyOf(wanted), tokens, edge, kEdgeLifeMs);
+    operation.command = redis::MakeWaits(key, tokens, edge, kEdgeLifeMs);
     Send(*active_, lane, std::move(operation), now_us);
 }
 
@@ -111,7 +117,7 @@ void Keeper::OnWaits(const Operation &operation, const redis::WaitsAnswer &answe
     }
     const auto request = requests_.find(operation.slot);
     if (highest && request != requests_.end() && request->second.blocked &&
-        !request->second.in_flight) {
+        request->second.taken_us <= operation.sent_us && !request->second.in_flight) {
         suspects_.erase(operation.slot);
         Answer(request->second, shared::Outcome::kDeadlock,
                static_cast<uint32>(operation.entries[0]));

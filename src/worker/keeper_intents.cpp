@@ -107,8 +107,10 @@ void Keeper::OnWanted(int32 index) {
 }
 
 // The key was deleted by order.
-void Keeper::OnForced(int32 index, int64 now_us) {
-    for (const int32 lost : {index, PartnerOf(index)}) {
+void Keeper::OnForced(std::string_view key, int64 now_us) {
+    for (const shared::LeaseMode mode :
+         {shared::LeaseMode::kExclusive, shared::LeaseMode::kIntent}) {
+        const int32 lost = FindKey(key, mode);
         if (lost >= 0 && ViewOf(EntryAt(lost)).state == shared::LeaseState::kHeld) {
             MarkLost(lost, shared::LostReason::kForced, now_us);
         }

@@ -119,6 +119,9 @@ void Keeper::OnLaneReady(Session &session, int lane) {
         session.took_over = true;
         for (const int32 index : takeover_) {
             Local &local = local_[static_cast<size_t>(index)];
+            if (local.session != 0) {  // settled, and asked for anew since
+                continue;
+            }
             local.session = session.id;
             local.lane = PickLane(session, kNoLane, EntryAt(index)->hash);
             const View view = ViewOf(EntryAt(index));

@@ -252,6 +252,7 @@ void Keeper::SendRelease(int32 index, const std::string &token, int64 gap_ms, in
 void Keeper::MarkAbsent(int32 index, int64 now_us) {
     shared::LeaseEntry *entry = EntryAt(index);
     Local &local = local_[static_cast<size_t>(index)];
+    const int32 partner = PartnerOf(index);  // once Absent, the entry may be freed for another key
     IL_INJECT("worker-forgetting");
     journal_.Erase(index);
     IL_INJECT("worker-forgotten");
@@ -266,7 +267,7 @@ void Keeper::MarkAbsent(int32 index, int64 now_us) {
     local.lane = kNoLane;
     local.extending = false;
     local.told_max_hold = false;
-    if (const int32 partner = PartnerOf(index); partner >= 0) {
+    if (partner >= 0) {
         PokeSharers(partner, now_us);
     }
     if (interest == 0) {
@@ -412,7 +413,8 @@ void Keeper::AskIdleTime(int32 index, int64 now_us) {
     Operation operation;
     operation.purpose = Purpose::kIdleTime;
     operation.entries = {index};
-    const std::string key = KeyOf(index);
+    operation.key = KeyOf(index);
+    const std::string key = operation.key;
     local.idle_asked =
         SendPlain(*session, local.lane, std::move(operation), {"OBJECT", "IDLETIME", key}, now_us);
 }

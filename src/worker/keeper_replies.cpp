@@ -85,7 +85,9 @@ void Keeper::OnReply(Session &session, int lane, uint64 tag, redis::ReplyView re
                                      : shared::Outcome::kLost,
                        0, answer.fence);
             }
-            if (answer.ok && !answer.ours) {
+            const shared::LeaseEntry *entry = EntryAt(operation.entries[0]);
+            if (answer.ok && !answer.ours && entry->state == shared::LeaseState::kHeld &&
+                operation.tokens[0] == entry->token) {
                 MarkLost(operation.entries[0], shared::LostReason::kTaken, now_us);
             }
             break;
@@ -382,7 +384,7 @@ void Keeper::OnSimple(Operation &operation, redis::ReplyView reply, int64 now_us
         const std::optional<int64_t> idle_s = reply.Integer();
         // No answer to the question (another eviction policy) counts as suspicion.
         if (!reply.IsNil() && (!idle_s || *idle_s * 1000000 + 1500 * kUsPerMs < alone_us)) {
-            NoteForeign(KeyOf(index), now_us);
+            NoteForeign(operation.key, now_us);
         }
         Poke(index, now_us);
         return;
@@ -407,11 +409,11 @@ void Keeper::OnSimple(Operation &operation, redis::ReplyView reply, int64 now_us
     }
     if (operation.purpose == Purpose::kForce) {
         const bool deleted = reply.Integer().value_or(0) > 0;
-        OnForced(index, now_us);
+        OnForced(operation.key, now_us);
         Answer(request->second, deleted ? shared::Outcome::kGranted : shared::Outcome::kAbsent);
         return;
     }
-    if (!reply.IsNil()) {
+    if (!reply.IsNil() && Alive(request->second)) {
         shared::LeaseEntry *entry = EntryAt(index);
         shared::Blocker blocker;
         CopyPrintable(blocker.token, sizeof(blocker.token),
@@ -430,10 +432,7 @@ void Keeper::OnCleared(Request &request, redis::ReplyView reply, int64 now_us) {
         return;
     }
     for (size_t i = 1; i < reply.size(); i++) {
-        const int32 index = FindKey(reply[i].Text());
-        if (index >= 0) {
-            OnForced(index, now_us);
-        }
+        OnForced(reply[i].Text(), now_us);
     }
     Answer(request, shared::Outcome::kGranted, static_cast<uint32>(reply.size() - 1),
            static_cast<uint64>(*cursor));

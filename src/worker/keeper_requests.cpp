@@ -309,8 +309,8 @@ Keeper::Step Keeper::Prepare(int32 index, int64 now_us) {
 }
 
 // Makes the entry Acquiring under this token; what it had before may still be in Redis and becomes
-// `prev`. False when nobody is interested any more: then its last user may free the entry at this
-// very moment, for another key, and its key must not be taken.
+// `prev`. False when nobody is interested any more: the entry may be free. Whether it still is the
+// one that was asked for, Alive() says afterwards.
 bool Keeper::BeginAcquiring(int32 index, const std::string &token) {
     shared::LeaseEntry *entry = EntryAt(index);
     bool wanted = false;
@@ -365,17 +365,23 @@ void Keeper::SendAcquire(Request &request, const std::vector<int32> &entries, in
     operation.entries = entries;
     operation.slot = request.slot;
     operation.number = request.number;
-    for (size_t i = 0; i < entries.size(); i++) {
+    size_t begun = 0;
+    while (begun < entries.size()) {
         operation.tokens.push_back(NewToken());
-        if (!BeginAcquiring(entries[i], operation.tokens.back())) {
-            while (i-- > 0) {
-                UndoAcquiring(entries[i]);
-            }
-            Answer(request, shared::Outcome::kNone);
-            return;
+        if (!BeginAcquiring(entries[begun], operation.tokens.back())) {
+            break;
         }
+        begun++;
     }
-    // From here on no entry can be freed, so what it says of its key holds.
+    // A backend that gives up may free the entries at any moment, for other keys. But from here on
+    // no entry can be freed; so if the request still stands, they are what it asked for.
+    if (begun < entries.size() || !Alive(request)) {
+        while (begun-- > 0) {
+            UndoAcquiring(entries[begun]);
+        }
+        Answer(request, shared::Outcome::kNone);
+        return;
+    }
     std::vector<redis::AcquireKey> keys;
     for (size_t i = 0; i < entries.size(); i++) {
         const int32 index = entries[i];
@@ -439,7 +445,13 @@ void Keeper::StartSimple(Request &request, int64 now_us) {
     operation.slot = request.slot;
     operation.number = request.number;
     operation.entries = {index};
-    const std::string key = KeyOf(index);
+    operation.key = KeyOf(index);
+    pg_read_barrier();
+    if (!Alive(request)) {  // then the entry may have been freed, and the key be another's
+        Answer(request, shared::Outcome::kNone);
+        return;
+    }
+    const std::string key = operation.key;
     if (request.operation == shared::Operation::kRenew) {
         if (local.extended_us >= request.taken_us) {
             Answer(request, shared::Outcome::kGranted);

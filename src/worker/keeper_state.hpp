@@ -113,6 +113,7 @@ struct Keeper::Operation {
     std::vector<int32> entries;
     std::vector<std::string> tokens;  // as sent, one per entry
     std::vector<int64> ttls_ms;       // as sent
+    std::string key;                  // asked about; the entry may be another key's by now
     int32 slot = -1;
     uint64 number = 0;
     uint64 fence = 0;
