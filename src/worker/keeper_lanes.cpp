@@ -124,6 +124,7 @@ void Keeper::OnLaneReady(Session &session, int lane) {
             }
             local.session = session.id;
             local.lane = PickLane(session, kNoLane, EntryAt(index)->hash);
+            local.asked_us = now_us;  // at the latest
             const View view = ViewOf(EntryAt(index));
             if (view.state == shared::LeaseState::kUnknown) {
                 Release(index, 0, now_us, Unless::kNever);

@@ -110,13 +110,17 @@ void Keeper::CheckDue(int64 now_us) {
 
 void Keeper::Check(int32 index, int64 now_us) {
     const View view = ViewOf(EntryAt(index));
+    const int64 asked_until_us =
+        local_[static_cast<size_t>(index)].asked_us + view.ttl_ms * kUsPerMs;
     switch (view.state) {
         case shared::LeaseState::kHeld:
             CheckHeld(index, now_us);
             break;
         case shared::LeaseState::kReleasing:
-            // The answer was an error, or is late. After the TTL there is nothing left to delete.
-            if (now_us > view.deadline_us + view.ttl_ms * kUsPerMs / 50 + kUsPerSecond) {
+            // The answer was an error, or is late. After the TTL there is nothing left to delete,
+            // of a lease that was held or of one that was only asked for.
+            if (now_us > std::max(view.deadline_us, asked_until_us) + view.ttl_ms * kUsPerMs / 50 +
+                             kUsPerSecond) {
                 MarkAbsent(index, now_us);
             } else {
                 Release(index, 0, now_us, Unless::kNever);

@@ -133,6 +133,7 @@ struct Keeper::Local {
     bool idle_asked = false;
     bool told_max_hold = false;
     int64 check_at_us = 0;         // valid timer of the entry; others are stale
+    int64 asked_us = 0;            // when the latest acquire was sent
     int64 extended_us = 0;         // when the latest acknowledged acquire or extend was sent
     int64 contended_until_us = 0;  // another cluster is known to wait
     int64 stand_back_until_us = 0;
