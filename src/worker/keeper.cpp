@@ -345,7 +345,9 @@ std::string Keeper::KeyOf(int32 index) const {
 }
 
 int32 Keeper::FindKey(std::string_view key, shared::LeaseMode mode) const {
-    if (key.size() >= shared::kKeyBytes) {
+    if (key.size() >= shared::kKeyBytes ||
+        (mode == shared::LeaseMode::kIntent &&
+         key.substr(0, shared::kSharedKeys.size()) != shared::kSharedKeys)) {
         return -1;
     }
     const uint64 hash = shared::HashOfMode(shared::HashKey(key), mode);
