@@ -24,9 +24,15 @@ SELECT pg_temp.try($$SELECT inventory_lock.bind('shop', 'own.level', orders => '
 ALTER TABLE own.sale_line ALTER cancelled TYPE float8;
 ALTER TABLE own.sale_line ALTER cancelled SET DEFAULT 0;
 SELECT pg_temp.try($$SELECT inventory_lock.bind('shop', 'own.level', orders => 'own.sale', order_line => 'own.sale_line', reservation => 'own.hold')$$);
-ALTER TABLE own.sale_line ALTER cancelled TYPE smallint;
+ALTER TABLE own.sale_line ALTER cancelled TYPE smallint, ALTER cancelled DROP NOT NULL;
+SELECT pg_temp.try($$SELECT inventory_lock.bind('shop', 'own.level', orders => 'own.sale', order_line => 'own.sale_line')$$);
+ALTER TABLE own.sale_line ALTER cancelled SET NOT NULL;
 SELECT pg_temp.try($$SELECT inventory_lock.bind('shop', 'own.level', orders => 'own.sale', order_line => 'own.sale_line', reservation => 'own.hold')$$);
 ALTER TABLE own.hold ALTER confirmed DROP DEFAULT, ALTER confirmed TYPE integer USING 0, ALTER confirmed SET DEFAULT 0;
+
+-- orders have lines
+SELECT pg_temp.try($$SELECT inventory_lock.bind('shop', 'own.level', orders => 'own.sale')$$);
+SELECT pg_temp.try($$SELECT inventory_lock.bind('shop', 'own.level', order_line => 'own.sale_line')$$);
 
 -- a table that a crash empties; movements that were there before
 ALTER TABLE own.hold SET UNLOGGED;
@@ -38,6 +44,12 @@ SET client_min_messages = error;
 SELECT severity, table_name, message, hint FROM inventory_lock.check_binding('shop');
 CREATE TEMP TABLE level (variant_id integer PRIMARY KEY, on_hand integer NOT NULL);
 SELECT pg_temp.try($$SELECT inventory_lock.bind('temporary', 'pg_temp.level', 'own.level_movement')$$) ~ 'IL051: .* a temporary table is seen by one session only' AS refused;
+
+-- movements whose ids do not grow
+CREATE TABLE own.log (movement_id uuid DEFAULT gen_random_uuid(), variant_id integer, delta integer);
+SELECT inventory_lock.bind('logged', 'own.level', 'own.log', create_missing => false);
+SELECT severity, table_name, message, hint FROM inventory_lock.check_binding('logged');
+SELECT inventory_lock.unbind('logged');
 
 -- rows that are marked as deleted, and an index over the others
 CREATE TABLE own.item (variant_id integer NOT NULL, place integer NOT NULL, on_hand integer NOT NULL, deleted_at timestamptz) WITH (fillfactor = 70);

@@ -64,7 +64,7 @@ COMMENT ON FUNCTION inventory_lock.assert_fence(text, bigint) IS
 CREATE FUNCTION inventory_lock.force_release_lock(key text)
     RETURNS boolean LANGUAGE c AS 'MODULE_PATHNAME', 'inventory_lock_force_release_lock';
 COMMENT ON FUNCTION inventory_lock.force_release_lock(text) IS
-    'deletes a lock''s key in Redis, whoever holds it; a transaction that held it cannot commit';
+    'cancels who holds a lock on this server, and deletes its key in Redis if that does not help or somebody else has it';
 
 CREATE FUNCTION inventory_lock.lock_token(key text)
     RETURNS text LANGUAGE c AS 'MODULE_PATHNAME', 'inventory_lock_lock_token';
