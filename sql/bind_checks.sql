@@ -45,9 +45,10 @@ SELECT severity, table_name, message, hint FROM inventory_lock.check_binding('sh
 CREATE TEMP TABLE level (variant_id integer PRIMARY KEY, on_hand integer NOT NULL);
 SELECT pg_temp.try($$SELECT inventory_lock.bind('temporary', 'pg_temp.level', 'own.level_movement')$$) ~ 'IL051: .* a temporary table is seen by one session only' AS refused;
 
--- movements whose ids do not grow
+-- movements whose ids do not grow, and no place for a fence
 CREATE TABLE own.log (movement_id uuid DEFAULT gen_random_uuid(), variant_id integer, delta integer);
-SELECT inventory_lock.bind('logged', 'own.level', 'own.log', create_missing => false);
+CREATE TABLE own.bare (variant_id integer PRIMARY KEY, on_hand integer NOT NULL CHECK (on_hand >= 0)) WITH (fillfactor = 70);
+SELECT inventory_lock.bind('logged', 'own.bare', 'own.log', create_missing => false);
 SELECT severity, table_name, message, hint FROM inventory_lock.check_binding('logged');
 SELECT inventory_lock.unbind('logged');
 

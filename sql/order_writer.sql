@@ -41,6 +41,12 @@ SELECT pg_temp.try(format($$SELECT inventory_lock.bind('x', 'own.products', vari
 CREATE TABLE own.other (id integer);
 SELECT pg_temp.try($$SELECT inventory_lock.bind('x', 'own.products', orders => 'own.other', order_writer => 'own."place Order"(text, text, jsonb, jsonb)')$$);
 
+-- what it needs is made also when nothing else is
+SELECT inventory_lock.bind('bare', 'own.products', variant_column => 'id', on_hand_column => 'stock', create_missing => false,
+    order_writer => 'own."place Order"(text, text, jsonb, jsonb)');
+SELECT orders, order_line, reservation FROM inventory_lock.binding;
+SELECT inventory_lock.unbind('bare');
+
 SELECT inventory_lock.bind('default', 'own.products', variant_column => 'id', on_hand_column => 'stock', order_writer => 'own."place Order"(text, text, jsonb, jsonb)');
 SELECT order_writer FROM inventory_lock.binding;
 SELECT * FROM inventory_lock.check_binding();
