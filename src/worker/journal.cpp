@@ -116,8 +116,8 @@ Record *RecordAt(char *base, int index) {
 }
 
 // What a file that belongs here says is still to be freed: the orphans, and the leases of a boot
-// that has ended.
-std::vector<Orphan> ReadOrphans(int fd, const Header &header, bool same_boot) {
+// that has ended; then their places are in the new file, behind `records` leases.
+std::vector<Orphan> ReadOrphans(int fd, const Header &header, bool same_boot, int records) {
     std::vector<Orphan> orphans;
     const uint32 last = header.records + header.orphans;
     for (uint32 i = same_boot ? header.records : 0; i < last; i++) {
@@ -135,7 +135,7 @@ std::vector<Orphan> ReadOrphans(int fd, const Header &header, bool same_boot) {
             if (token[0] != '\0' && record.key[0] != '\0') {
                 orphans.push_back(
                     {record.key, token,
-                     static_cast<int>(same_boot ? i : header.records + orphans.size())});
+                     same_boot ? static_cast<int>(i) : records + static_cast<int>(orphans.size())});
             }
         }
     }
@@ -179,7 +179,7 @@ std::vector<Orphan> Journal::Open(int records, const std::string &boot) {
         BelongsHere(found, ExpectedHeader(fd, records))) {
         instance_.assign(found.instance, kInstanceDigits);
         same_boot = Terminated(found.boot, sizeof(found.boot)) && boot == found.boot;
-        orphans = ReadOrphans(fd, found, same_boot);
+        orphans = ReadOrphans(fd, found, same_boot, records);
     }
     if (same_boot) {
         records_ = Map(fd, FileBytes(found)) ? records : 0;

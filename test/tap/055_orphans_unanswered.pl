@@ -7,6 +7,7 @@ use warnings FATAL => 'all';
 use InventoryLock::Cluster;
 use InventoryLock::Proxy;
 use InventoryLock::Redis;
+use PostgreSQL::Test::Utils qw(slurp_file);
 use Test::More;
 
 my $redis = InventoryLock::Redis->new('main');
@@ -35,6 +36,20 @@ for my $rule ('rule requests drop match=EVALSHA', 'rule requests close match=EVA
     pass("freed after: $rule");
     $node->wait_for_protection('redis');
 }
+
+# What was freed is forgotten, too: the next worker does not ask again, also not with a table of another size.
+my $session = $node->session;
+$session->run('BEGIN');
+$session->run("SELECT count(inventory_lock.acquire_lock('left_' || i)) FROM generate_series(1, 3) i");
+$node->kill9_and_wait;
+$session->abandon;
+$node->set('inventory_lock.max_leases' => 5000);
+$node->poll_until(sub { $node->start(fail_ok => 1) }, 'the server starts again');
+$node->poll_until(sub { $redis->lock_keys !~ /left_/ }, 'the keys are freed');
+$node->wait_for_protection('redis');
+$node->poll_until(sub { $redis->lock_keys eq '' }, 'nothing is locked');
+my $file = $node->data_dir . '/pg_stat_tmp/inventory_lock.leases';
+is(scalar(() = slurp_file($file) =~ /pg:[0-9a-f]{16}:/g), 0, 'the file names no token');
 
 $node->finish($redis, crashes => 1);
 done_testing();
