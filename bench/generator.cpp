@@ -58,6 +58,7 @@ struct Client {
     Connection connection;
     std::string key;
     int64_t sent_us = 0;
+    bool failed = false;  // by what has been read of the answer so far
 };
 
 struct Slice {
@@ -159,6 +160,7 @@ class Generator {
     void Send(Client &client, const std::string &name) {
         const char *values[] = {client.key.c_str()};
         client.sent_us = NowUs();
+        client.failed = false;
         if (PQsendQueryPrepared(client.connection.get(), name.c_str(), 1, values, nullptr, nullptr,
                                 0) == 0) {
             Fail(PQerrorMessage(client.connection.get()));
@@ -171,16 +173,15 @@ class Generator {
         if (PQconsumeInput(connection) == 0) {
             Fail(PQerrorMessage(connection));
         }
-        bool good = true;
         while (PQisBusy(connection) == 0) {
             const Result result(PQgetResult(connection));
             if (result == nullptr) {
-                ++(good ? slice->calls : slice->errors);
+                ++(client.failed ? slice->errors : slice->calls);
                 slice->latencies_us.push_back(NowUs() - client.sent_us);
                 return true;
             }
             if (PQresultStatus(result.get()) != PGRES_TUPLES_OK) {
-                good = false;
+                client.failed = true;  // the end of the answer may come with a later read
                 if (slice->errors == 0) {
                     std::fprintf(stderr, "generator: %s", PQresultErrorMessage(result.get()));
                 }

@@ -336,6 +336,7 @@ def s14_memory(bench):
     backends = [middle(rss_kb(connection.info.backend_pid) for connection in half)
                 for half in (connections[: count // 2], connections[count // 2:])]
     worker = rss_kb(int(bench.one.psql(WORKER)))
+    bench.slice("direct", 64, 0, 100)  # each has its connection now
     # Of two servers; without our own and those of the direct locks.
     clients = len(bench.cache.client_list()) - 1 - 64
     shared = bench.one.psql("SELECT sum(allocated_size) FROM pg_shmem_allocations WHERE name LIKE 'inventory_lock%'")
