@@ -13,18 +13,15 @@ namespace inventory_lock::commerce {
 
 namespace {
 
-constexpr const char *kWriteParameters =
-    ", line AS (UPDATE {order_line} s SET {order_line.cancelled} ="
-    " s.{order_line.cancelled}{+}u.quantity FROM ROWS FROM (pg_catalog.unnest($12),"
-    " pg_catalog.unnest($13)) AS u (line_no, quantity)"
-    " WHERE s.{order_line.order_id}{=}$11 AND s.{order_line.line_no}{=}u.line_no),"
-    " head AS (UPDATE {orders} s SET {orders.status} = $14 WHERE s.{orders.order_id}{=}$11)";
-
 std::unique_ptr<Statement> BuildWriteCancellation(const Binding &binding) {
     ChangeTexts texts;
     texts.reference_id = "$11::pg_catalog.text";
     texts.request_key = "$15{||}l.n::pg_catalog.text";
-    const std::string sql = "WITH " + ChangeCtes(binding, texts) + binding.Sql(kWriteParameters) +
+    const std::string sql = "WITH " + ChangeCtes(binding, texts) + ", line AS (" +
+                            AddToLines(binding, "cancelled", 11) +
+                            binding.Sql(
+                                "), head AS (UPDATE {orders} s SET {orders.status} = $14"
+                                " WHERE s.{orders.order_id}{=}$11)") +
                             SelectWritten(binding);
     std::vector<Oid> types = ChangeTypes(binding);
     const std::vector<Oid> own_types = {OrderIdType(binding), INT8ARRAYOID, INT8ARRAYOID, TEXTOID,
@@ -93,11 +90,9 @@ bool FindEarlierCancellation(Binding &binding, const OrderChangeRequest &request
 
 std::unique_ptr<Statement> BuildWriteFulfilment(const Binding &binding) {
     return std::make_unique<Statement>(
-        binding.Sql("WITH line AS (UPDATE {order_line} s SET {order_line.fulfilled} ="
-                    " s.{order_line.fulfilled}{+}u.quantity FROM ROWS FROM (pg_catalog.unnest($2),"
-                    " pg_catalog.unnest($3)) AS u (line_no, quantity)"
-                    " WHERE s.{order_line.order_id}{=}$1 AND s.{order_line.line_no}{=}u.line_no)"
-                    " UPDATE {orders} s SET {orders.status} = $4 WHERE s.{orders.order_id}{=}$1"),
+        "WITH line AS (" + AddToLines(binding, "fulfilled", 1) +
+            binding.Sql(") UPDATE {orders} s SET {orders.status} = $4"
+                        " WHERE s.{orders.order_id}{=}$1"),
         std::vector<Oid>{OrderIdType(binding), INT8ARRAYOID, INT8ARRAYOID, TEXTOID});
 }
 

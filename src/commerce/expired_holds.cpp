@@ -103,10 +103,10 @@ bool FreeExpiredHolds(Binding &binding, StockLocks &locks, const std::vector<Sto
         params.Int8Array(HeldDeltas(now))
             .Text(reservation_id)
             .Value(ParseId(id_column, reservation_id, "reservation_id").value)
-            .Text("expired")
-            .Null()
             .Int8Array(line_numbers)
-            .Int8Array(std::vector<int64>(line_numbers.size(), 0));
+            .Int8Array(std::vector<int64>(line_numbers.size(), 0))
+            .Text("expired")
+            .Null();
         RunHoldEnd(binding, params);
     }
     WriteEvents(binding, freed);

@@ -53,6 +53,12 @@ void LockChosenLevels(Binding &binding, const OrderChangeRequest &request,
     }
 }
 
+std::string AddToLines(const Binding &binding, const std::string &role, size_t first) {
+    const std::string column = "{order_line." + role + "}";
+    return binding.Sql("UPDATE {order_line} s SET " + column + " = s." + column + "{+}u.given") +
+           OfLines(binding, TableId::kOrderLine, "order_id", first);
+}
+
 void AddChosenLines(const Order &order, Params *params) {
     std::vector<int64> line_numbers;
     std::vector<int64> quantities;

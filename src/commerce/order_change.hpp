@@ -34,6 +34,10 @@ struct OrderChangeAnswer {
 void LockChosenLevels(Binding &binding, const OrderChangeRequest &request,
                       OrderChangeAnswer *answer, locking::WaitBudget &budget);
 
+// An UPDATE that adds the chosen units to this column of the lines. Its parameters, from `first`
+// on, are those of AddChosenLines.
+std::string AddToLines(const Binding &binding, const std::string &role, size_t first);
+
 // Three parameters: the order, and its lines that change with their units, as two arrays.
 void AddChosenLines(const Order &order, Params *params);
 

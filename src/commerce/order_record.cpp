@@ -102,15 +102,16 @@ std::unique_ptr<Statement> BuildWriteOrderFromHold(const Binding &binding) {
     const bool ordered = binding.find(TableId::kReservation, "order_id") != nullptr;
     const std::string hold = binding.Sql(
         ", hold AS (UPDATE {reservation} s SET {reservation.state} = 'confirmed',"
-        " {reservation.confirmed} = u.confirmed" +
+        " {reservation.confirmed} = u.given" +
         std::string(ordered ? ", {reservation.order_id} ="
                               " p.order_id::pg_catalog.text::{type:reservation.order_id}"
-                            : "") +
-        " FROM placed p CROSS JOIN ROWS FROM (pg_catalog.unnest($25), pg_catalog.unnest($26))"
-        " AS u (line_no, confirmed) WHERE s.{reservation.reservation_id}{=}$24"
-        " AND s.{reservation.line_no}{=}u.line_no)");
+                            : ""));
     return OrderStatement(
-        binding, hold,
+        binding,
+        hold +
+            OfLines(binding, TableId::kReservation, "reservation_id", kFirstHoldParameter + 1,
+                    " CROSS JOIN placed p") +
+            ")",
         {INT8ARRAYOID, binding.column(TableId::kReservation, "reservation_id").type, INT8ARRAYOID,
          INT8ARRAYOID});
 }

@@ -44,13 +44,16 @@ std::unique_ptr<Statement> BuildFindUnnumbered(const Binding &binding) {
         std::vector<Oid>{INT8OID});
 }
 
+// The ids are sorted, so each is looked up among them. In a join the planner, which expects hardly
+// any event without a position, might compare each with each.
 std::unique_ptr<Statement> BuildNumber(const Binding &binding) {
     return std::make_unique<Statement>(
-        binding.Sql("UPDATE {outbox} s SET {outbox.position} = u.position"
-                    " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2))"
-                    " AS u (event_id, position) WHERE s.{outbox.event_id}{=}u.event_id"
-                    " AND s.{outbox.position} IS NULL"),
-        std::vector<Oid>{INT8ARRAYOID, INT8ARRAYOID});
+        binding.Sql("UPDATE {outbox} s SET {outbox.position} ="
+                    " ($2)[pg_catalog.width_bucket((s.{outbox.event_id})::pg_catalog.int8, $1)]"
+                    " WHERE s.{outbox.position} IS NULL AND s.{outbox.event_id}{<=}$3 AND"
+                    " ($1)[pg_catalog.width_bucket((s.{outbox.event_id})::pg_catalog.int8, "
+                    "$1)]{=}s.{outbox.event_id}"),
+        std::vector<Oid>{INT8ARRAYOID, INT8ARRAYOID, INT8OID});
 }
 
 std::unique_ptr<Statement> BuildRead(const Binding &binding) {
@@ -202,7 +205,7 @@ bool NumberEvents(Binding &binding, int64 limit) {
             "Set the positions in " + binding.table(TableId::kOutboxConsumer).name + " to 0.");
     }
     Params params;
-    params.Int8Array(ids).Int8Array(positions);
+    params.Int8Array(ids).Int8Array(positions).Int8(ids.back());
     binding.Plan(PlanId::kNumberEvents, BuildNumber).Run(params);
     return true;
 }

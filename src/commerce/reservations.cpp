@@ -92,18 +92,16 @@ std::unique_ptr<Statement> BuildWriteEnd(const Binding &binding) {
     const std::string sql =
         "WITH " + ChangeCtes(binding, texts) +
         binding.Sql(
-            ", line AS (UPDATE {reservation} s SET {reservation.state} = $14,"
-            " {reservation.confirmed} = u.confirmed" +
-            std::string(ordered ? ", {reservation.order_id} = $15::{type:reservation.order_id}"
-                                : "") +
-            " FROM ROWS FROM (pg_catalog.unnest($16), pg_catalog.unnest($17))"
-            " AS u (line_no, confirmed) WHERE s.{reservation.reservation_id}{=}$13"
-            " AND s.{reservation.line_no}{=}u.line_no)"
-            " SELECT pg_catalog.count(*) FROM level");
+            ", line AS (UPDATE {reservation} s SET {reservation.state} = $16,"
+            " {reservation.confirmed} = u.given" +
+            std::string(ordered ? ", {reservation.order_id} = $17::{type:reservation.order_id}"
+                                : "")) +
+        OfLines(binding, TableId::kReservation, "reservation_id", 13) +
+        ") SELECT pg_catalog.count(*) FROM level";
     std::vector<Oid> types = ChangeTypes(binding);
-    const std::vector<Oid> own = {INT8ARRAYOID, TEXTOID, TypeOf(binding, "reservation_id"),
-                                  TEXTOID,      TEXTOID, INT8ARRAYOID,
-                                  INT8ARRAYOID};
+    const std::vector<Oid> own = {INT8ARRAYOID, TEXTOID,      TypeOf(binding, "reservation_id"),
+                                  INT8ARRAYOID, INT8ARRAYOID, TEXTOID,
+                                  TEXTOID};
     types.insert(types.end(), own.begin(), own.end());
     return std::make_unique<Statement>(sql, types);
 }
@@ -253,10 +251,10 @@ ReservationAnswer End(Binding &binding, LockedHold *locked, const char *state,
     params.Int8Array(HeldDeltas(changes))
         .Text(order_id ? *order_id : locked->hold.id.text)
         .Value(locked->hold.id.value)
-        .Text(state)
-        .Text(order_id)
         .Int8Array(line_numbers)
-        .Int8Array(confirmed);
+        .Int8Array(confirmed)
+        .Text(state)
+        .Text(order_id);
     const Rows rows = RunHoldEnd(binding, params);
     IL_INJECT("reservation-ended");
     if (rows.Int8(0, 0) != static_cast<int64>(changes.size())) {

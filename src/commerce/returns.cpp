@@ -26,14 +26,8 @@ std::unique_ptr<Statement> BuildWriteReturn(const Binding &binding) {
     texts.reference_id = "$11::pg_catalog.text";
     texts.request_key =
         "$14{||}l.n::pg_catalog.text{||}'/'{||}($15)[l.n::pg_catalog.int4]::pg_catalog.text";
-    const std::string sql =
-        "WITH " + ChangeCtes(binding, texts) +
-        binding.Sql(
-            ", line AS (UPDATE {order_line} s SET {order_line.returned} ="
-            " s.{order_line.returned}{+}u.quantity FROM ROWS FROM (pg_catalog.unnest($12),"
-            " pg_catalog.unnest($13)) AS u (line_no, quantity)"
-            " WHERE s.{order_line.order_id}{=}$11 AND s.{order_line.line_no}{=}u.line_no)") +
-        SelectWritten(binding);
+    const std::string sql = "WITH " + ChangeCtes(binding, texts) + ", line AS (" +
+                            AddToLines(binding, "returned", 11) + ")" + SelectWritten(binding);
     std::vector<Oid> types = ChangeTypes(binding);
     const std::vector<Oid> own_types = {OrderIdType(binding), INT8ARRAYOID, INT8ARRAYOID, TEXTOID,
                                         INT8ARRAYOID};

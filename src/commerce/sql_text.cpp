@@ -110,6 +110,21 @@ std::string SetList(const Binding &binding, TableId table,
     return list;
 }
 
+std::string OfLines(const Binding &binding, TableId table, std::string_view id_role, size_t first,
+                    const std::string &more) {
+    const auto parameter = [first](size_t n) { return "$" + std::to_string(first + n); };
+    const auto column = [&](std::string_view role) {
+        return "s." + QuoteName(binding.column(table, role).name);
+    };
+    // Behind OFFSET 0 the planner does not see that all lines have one id. It would find them by
+    // it, expect a few, and compare each with all that are given.
+    return binding.Sql(" FROM (SELECT " + parameter(0) +
+                       " AS id, n.line_no, n.given FROM ROWS FROM (pg_catalog.unnest(" +
+                       parameter(1) + "), pg_catalog.unnest(" + parameter(2) +
+                       ")) AS n (line_no, given) OFFSET 0) AS u" + more + " WHERE " +
+                       column(id_role) + "{=}u.id AND " + column("line_no") + "{=}u.line_no");
+}
+
 std::string QuoteName(const std::string &name) {
     const char *const text = name.c_str();
     return pg::Call([text] { return quote_identifier(text); });

@@ -31,6 +31,12 @@ std::string InsertSelect(const Binding &binding, TableId table,
 std::string SetList(const Binding &binding, TableId table,
                     std::initializer_list<Assignment> assignments);
 
+// What follows SET in an UPDATE of rows s, the lines of one order or reservation that are given by
+// number: three parameters from `first` on, with the value of `id_role`, the lines' numbers and an
+// integer for each, which is u.given. `more` are more tables for the expressions (" CROSS JOIN p").
+std::string OfLines(const Binding &binding, TableId table, std::string_view id_role, size_t first,
+                    const std::string &more = {});
+
 std::string QuoteName(const std::string &name);
 std::string QuoteLiteral(const std::string &text);
 
