@@ -15,8 +15,8 @@ inline constexpr const char *kCounterNames[] = {
     "acquired", "handed_over", "warm",        "degraded", "timed_out",   "cancelled",
     "busy",     "refused",     "unavailable", "lost",     "fence_raised"};
 inline constexpr const char *kTotalNames[] = {
-    "renewals",       "releases",       "yields",         "woken_by_tracking", "woken_by_poll",
-    "woken_by_timer", "redis_commands", "breaker_opened", "orphans_freed"};
+    "renewals",      "reasserted",     "releases",       "yields",         "woken_by_tracking",
+    "woken_by_poll", "woken_by_timer", "redis_commands", "breaker_opened", "orphans_freed"};
 inline constexpr const char *kErrorNames[] = {
     "none",    "refused",   "unreachable",   "timeout", "closed", "protocol", "auth", "permission",
     "loading", "read_only", "out_of_memory", "misconf", "busy",   "moved",    "other"};

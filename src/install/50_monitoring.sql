@@ -120,6 +120,7 @@ CREATE VIEW inventory_lock.stat AS
     pg_catalog.sum(c.value) FILTER (WHERE c.kind OPERATOR(pg_catalog.=) 'custom' AND c.name OPERATOR(pg_catalog.=) 'lost')::bigint AS custom_lost,
     pg_catalog.sum(c.value) FILTER (WHERE c.kind OPERATOR(pg_catalog.=) 'custom' AND c.name OPERATOR(pg_catalog.=) 'fence_raised')::bigint AS custom_fence_raised,
     pg_catalog.sum(c.value) FILTER (WHERE c.name OPERATOR(pg_catalog.=) 'renewals')::bigint AS renewals,
+    pg_catalog.sum(c.value) FILTER (WHERE c.name OPERATOR(pg_catalog.=) 'reasserted')::bigint AS reasserted,
     pg_catalog.sum(c.value) FILTER (WHERE c.name OPERATOR(pg_catalog.=) 'releases')::bigint AS releases,
     pg_catalog.sum(c.value) FILTER (WHERE c.name OPERATOR(pg_catalog.=) 'yields')::bigint AS yields,
     pg_catalog.sum(c.value) FILTER (WHERE c.name OPERATOR(pg_catalog.=) 'woken_by_tracking')::bigint AS woken_by_tracking,

@@ -30,6 +30,7 @@ enum class Counter : uint8 {
 // Of the whole cluster.
 enum class Total : uint8 {
     kRenewals = 0,  // keys extended
+    kReasserted,    // leases that were in doubt and turned out to be still held
     kReleases,      // keys released
     kYields,        // keys given up at the end of a tenure
     kWokenByTracking,

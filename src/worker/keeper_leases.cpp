@@ -320,6 +320,7 @@ void Keeper::Verify(int32 index, int64 now_us) {
         return;
     }
     Local &local = local_[static_cast<size_t>(index)];
+    local.in_doubt = true;
     if (local.extending) {  // the answer may be older than the hint
         local.look_again = true;
         return;

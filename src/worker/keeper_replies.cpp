@@ -210,6 +210,7 @@ void Keeper::OnAcquired(Operation &operation, const redis::AcquireAnswer &answer
         }
         local.extended_us = operation.sent_us;
         local.contended_until_us = 0;
+        local.in_doubt = false;
         if (deadline_us - now_us < margin_us) {
             enough = false;
             Release(index, 0, now_us, Unless::kNever);
@@ -338,6 +339,8 @@ void Keeper::OnExtended(Operation &operation, const redis::ExtendAnswer &answer,
             }
             if (std::exchange(local.look_again, false)) {
                 Verify(index, now_us);
+            } else if (std::exchange(local.in_doubt, false)) {
+                shared::Count(shared::Total::kReasserted);
             }
         } else {
             MarkLost(index,

@@ -129,6 +129,7 @@ struct Keeper::Local {
     shared::LeaseState before = shared::LeaseState::kAbsent;  // for UndoAcquiring
     bool extending = false;
     bool only_look = false;   // the extend to be sent changes nothing
+    bool in_doubt = false;    // whether Redis still has the key; the next extend will tell
     bool look_again = false;  // changed by others while an extend was in flight
     bool idle_asked = false;
     bool told_max_hold = false;

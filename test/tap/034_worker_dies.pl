@@ -58,9 +58,12 @@ $session->run('BEGIN');
 is($session->run("$adjust('42', -1)"), 'redis', 'a lease is held');
 my $token = $redis->command('GET', $key);
 $redis->command('PEXPIRE', $key, 20000);
+my $reasserted = 'SELECT reasserted FROM inventory_lock.stat';
+$node->poll_until(sub { $node->value($reasserted) eq '1' }, 'the worker looks at a key that others have touched');
 replace_worker();
-$node->poll_until(sub { $redis->command('PTTL', $key) > 30000 }, 'the next worker renews');
+$node->poll_until(sub { $node->value($reasserted) eq '2' }, 'the next worker looks, too');
 is($redis->command('GET', $key), $token, 'the next worker has taken the lease over');
+cmp_ok($redis->command('PTTL', $key), '>', 30000, 'and renewed it');
 is($session->error_of('COMMIT'), '', 'and its transaction commits');
 ok(gone_within(5), 'the next worker releases it');
 
