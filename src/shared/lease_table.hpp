@@ -65,7 +65,7 @@ struct LeaseEntry {
     LeaseState state;
     uint8 kind;                // locking::LockKind; set by the first to join
     LeaseMode mode;            // the same
-    bool may_linger;           // no foreign client seen on the key lately (set at each grant)
+    bool may_linger;           // may be kept unused: see worker/keeper_linger.cpp
     bool degraded;             // the present holder goes on without Redis
     LostReason lost_reason;    // of the latest loss
     uint32 interest;           // holders and waiters of this cluster

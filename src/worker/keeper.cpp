@@ -16,7 +16,6 @@ namespace {
 
 constexpr size_t kRandomDigits = 32;
 constexpr int64 kReportEveryUs = 1000000;
-constexpr int64 kMakeRoomEveryUs = 10 * kUsPerMs;
 constexpr int64 kBusySleepUs = 200 * kUsPerMs;  // the heartbeat that waiting backends look for
 constexpr int64 kIdleSleepUs = 60 * 1000000;
 
@@ -49,6 +48,7 @@ Keeper::Keeper(Journal &journal, std::vector<Orphan> orphans, bool same_life)
                 entry->state == shared::LeaseState::kReleasing) {
                 entry->state = shared::LeaseState::kUnknown;
             }
+            entry->may_linger = false;  // who else wanted the key is forgotten
             open = entry->state == shared::LeaseState::kUnknown ||
                    entry->state == shared::LeaseState::kHeld;
         });
@@ -125,6 +125,9 @@ void Keeper::UseReplica(std::unique_ptr<redis::NodeOptions> options) {
 
 int64 Keeper::Turn(int64 now_us) {
     now_us_ = now_us;
+    if (linger_ms_ != pg::settings::lease_linger_ms) {
+        OnLingerChanged(now_us);
+    }
     TakeWork(now_us);
     CheckDue(now_us);
     RetryDue(now_us);
@@ -229,15 +232,6 @@ bool Keeper::Quiet() const {
 
 bool Keeper::Settled() const {
     return operations_.empty();
-}
-
-// Leases that only linger must leave room for the keys that are in use.
-void Keeper::MakeRoom(int64 now_us) {
-    if (pg::settings::lease_linger_ms > 0 && shared::Crowded(shared::Leases()) &&
-        now_us - room_made_us_ >= kMakeRoomEveryUs) {
-        room_made_us_ = now_us;
-        ReleaseIdle(now_us);
-    }
 }
 
 void Keeper::ReleaseIdle(int64 now_us) {

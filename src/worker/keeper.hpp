@@ -37,6 +37,8 @@
 
 namespace inventory_lock::worker {
 
+struct View;  // keeper_state.hpp
+
 class Keeper final {
   public:
     // `same_life`: the server lived on when the last worker died; its leases are taken over.
@@ -106,7 +108,6 @@ class Keeper final {
     void Verify(int32 index, int64 now_us);
     // For shared leases that others may use: only if nobody does.
     Unless UnlessUsed(int32 index) const;
-    void MakeRoom(int64 now_us);
     void SendExtends(int64 now_us);
     void CheckAt(int32 index, int64 when_us);
     Turn_ WhoseTurn(int32 index, int64 now_us);
@@ -114,6 +115,13 @@ class Keeper final {
     void NoteForeign(const std::string &key, int64 now_us);
     bool ForeignSeen(const std::string &key, int64 now_us) const;
     void NoteRedisTime(Session &session, uint64 time_us, int64 sent_us, int64 now_us);
+
+    // keeper_linger.cpp: unused leases that are kept.
+    int64 LingersUntilUs(int32 index, const View &view) const;
+    int64 LookAgainUs(int32 index, int64 when_us, int64 now_us) const;
+    void StopLingering(int32 index, int64 now_us);
+    void OnLingerChanged(int64 now_us);
+    void MakeRoom(int64 now_us);
 
     // keeper_intents.cpp: keys that transactions share.
     bool IsIntent(int32 index) const;
@@ -191,6 +199,7 @@ class Keeper final {
     uint64 closed_generations_ = 0;
     int64 now_us_ = 0;
     int64 room_made_us_ = 0;
+    int linger_ms_ = 0;  // lease_linger as it was at the last turn
     int64 report_due_us_ = 0;
     uint64 commands_reported_ = 0;
 };

@@ -100,10 +100,7 @@ void Keeper::OnKeyChanged(int32 index) {
 // Another cluster wants the key.
 void Keeper::OnWanted(int32 index) {
     local_[static_cast<size_t>(index)].contended_until_us = now_us_ + 2 * RetryUs();
-    const View view = ViewOf(EntryAt(index));
-    if (view.state == shared::LeaseState::kHeld && view.interest == 0) {
-        Release(index, 0, now_us_, Unless::kWanted);
-    }
+    StopLingering(index, now_us_);
 }
 
 // The key was deleted by order.

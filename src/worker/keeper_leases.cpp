@@ -44,6 +44,7 @@ View ViewOf(shared::LeaseEntry *entry) {
         view.ttl_ms = entry->ttl_ms;
         view.holder_since_us = entry->holder_since_us;
         view.holder_pid = entry->holder_pid;
+        view.may_linger = entry->may_linger;
     });
     return view;
 }
@@ -89,8 +90,8 @@ void Keeper::LookAt(int32 index, int64 now_us) {
 
 void Keeper::CheckAt(int32 index, int64 when_us) {
     Local &local = local_[static_cast<size_t>(index)];
-    if (local.check_at_us != 0 && local.check_at_us <= when_us && local.check_at_us > now_us_) {
-        return;  // an earlier look is planned already
+    if (local.check_at_us != 0 && local.check_at_us <= when_us) {
+        return;  // an earlier look is planned already, or due
     }
     local.check_at_us = when_us;
     checks_.push({when_us, index});
@@ -145,13 +146,8 @@ void Keeper::CheckHeld(int32 index, int64 now_us) {
         return;
     }
     if (view.interest == 0) {
-        const bool room = !shared::Crowded(shared::Leases());
-        const int64 linger_us =
-            IsIntent(index) || !room ? 0 : pg::settings::lease_linger_ms * kUsPerMs;
-        const bool others = local.contended_until_us > now_us;
-        const int64 until_us = view.idle_since_us + (others ? 0 : linger_us);
-        const bool mine = active_ != nullptr && local.session == active_->id;
-        if (!mine || now_us >= until_us || view.deadline_us - now_us < view.ttl_ms * kUsPerMs / 2) {
+        const int64 until_us = LingersUntilUs(index, view);
+        if (now_us >= until_us) {
             Release(index, 0, now_us, Unless::kWanted);
         } else {
             CheckAt(index, until_us);
@@ -174,10 +170,8 @@ void Keeper::CheckHeld(int32 index, int64 now_us) {
     if (now_us >= renew_us && !too_long) {
         ExtendSoon(index);
     }
-    int64 next_us = now_us < renew_us ? renew_us : now_us + kResendUs;
-    if (pg::settings::lease_linger_ms > 0) {  // nobody tells when a lingering lease falls idle
-        next_us = std::min(next_us, now_us + pg::settings::lease_linger_ms * kUsPerMs);
-    }
+    const int64 next_us =
+        LookAgainUs(index, now_us < renew_us ? renew_us : now_us + kResendUs, now_us);
     CheckAt(index, std::min(next_us, view.deadline_us));
 }
 
@@ -205,7 +199,7 @@ void Keeper::Release(int32 index, int64 gap_ms, int64 now_us, Unless unless) {
         }
     });
     if (wanted) {
-        CheckAt(index, now_us + ViewOf(entry).ttl_ms * kUsPerMs / 6);
+        CheckAt(index, LookAgainUs(index, now_us + ViewOf(entry).ttl_ms * kUsPerMs / 6, now_us));
         return;
     }
     if (!possible) {
@@ -434,6 +428,11 @@ void Keeper::NoteForeign(const std::string &key, int64 now_us) {
         }
     }
     foreign_[key] = now_us;
+    if (linger_ms_ > 0) {
+        if (const int32 index = FindKey(key); index >= 0) {
+            StopLingering(index, now_us);
+        }
+    }
 }
 
 bool Keeper::ForeignSeen(const std::string &key, int64 now_us) const {

@@ -217,8 +217,8 @@ void Keeper::OnAcquired(Operation &operation, const redis::AcquireAnswer &answer
         } else if (interest == 0) {
             Release(index, 0, now_us, Unless::kWanted);
         } else {
-            CheckAt(index, linger ? now_us + pg::settings::lease_linger_ms * kUsPerMs
-                                  : RenewalUs(operation.sent_us + ttl_ms * kUsPerMs / 3, ttl_ms));
+            const int64 renew_us = RenewalUs(operation.sent_us + ttl_ms * kUsPerMs / 3, ttl_ms);
+            CheckAt(index, LookAgainUs(index, renew_us, now_us));
         }
         if (local.dirty) {
             local.dirty = false;

@@ -169,6 +169,7 @@ struct View {
     int64 ttl_ms;
     int64 holder_since_us;
     int32 holder_pid;
+    bool may_linger;
 };
 View ViewOf(shared::LeaseEntry *entry);
 
