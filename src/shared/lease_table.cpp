@@ -118,7 +118,7 @@ void InitLeaseTable(LeaseTable *table, int capacity) {
     table->free_head = 0;
     table->used = 0;
     pg_atomic_init_u64(&table->fence_floor, 0);
-    pg_atomic_init_u32(&table->work.head, 0);
+    InitWorkList(&table->work);
     for (uint32 bucket = 0; bucket <= table->bucket_mask; bucket++) {
         Buckets(table)[bucket] = -1;
     }

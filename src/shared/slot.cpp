@@ -10,7 +10,7 @@ Size SlotArraySize(int count) {
 
 void InitSlots(SlotArray *slots, int count) {
     slots->count = count;
-    pg_atomic_init_u32(&slots->filled.head, 0);
+    InitWorkList(&slots->filled);
     pg_atomic_init_u32(&slots->waiting, 0);
     pg_atomic_init_u64(&slots->wait_ids, 0);
     for (int32 index = 0; index < count; index++) {

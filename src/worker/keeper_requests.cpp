@@ -26,25 +26,25 @@ constexpr std::string_view kClearScript =
 
 void Keeper::TakeWork(int64 now_us) {
     shared::LeaseTable *table = shared::Leases();
+    shared::SlotArray *slots = shared::Slots();
+    const bool left = table->work.taken != 0 || slots->filled.taken != 0;  // by an earlier worker
     for (uint32 next = shared::TakeAll(&table->work); next != 0;) {
         const auto index = static_cast<int32>(next - 1);
-        shared::LeaseEntry *entry = EntryAt(index);
-        next = entry->work.next;
-        pg_atomic_exchange_u32(&entry->work.queued, 0);  // before the state is read
+        next = shared::TakeOff(&table->work, &EntryAt(index)->work);
         LookAt(index, now_us);
     }
     MakeRoom(now_us);
-    shared::SlotArray *slots = shared::Slots();
     std::vector<int32> filled;
     for (uint32 next = shared::TakeAll(&slots->filled); next != 0;) {
         const auto index = static_cast<int32>(next - 1);
-        shared::Slot *slot = shared::SlotAt(slots, index);
-        next = slot->work.next;
-        pg_atomic_exchange_u32(&slot->work.queued, 0);
+        next = shared::TakeOff(&slots->filled, &shared::SlotAt(slots, index)->work);
         filled.push_back(index);
     }
     for (auto it = filled.rbegin(); it != filled.rend(); ++it) {  // oldest first
         TakeSlot(*it, now_us);
+    }
+    if (left) {
+        TakeWork(now_us);  // nobody wakes this worker for what was told to the earlier one
     }
 }
 

@@ -16,6 +16,7 @@ my $node = InventoryLock::Cluster->create(
     redis => $redis,
     settings => {
         'inventory_lock.breaker_cooldown' => '200ms',
+        'inventory_lock.inventory_ttl' => '60s',
         'inventory_lock.max_keys_per_transaction' => 6000,
         'max_locks_per_transaction' => 256 });
 $node->safe_psql('postgres', q{
@@ -55,8 +56,25 @@ is($holder->error_of('COMMIT'), '', 'and its transaction commits');
 $node->wait_for_protection('redis');
 $_->quit for $holder, $other;
 
-# A backend, with room for more and more.
+# The worker, in the middle of what backends have left it to do: the rest of that is not forgotten, now or
+# the next time that the same keys are used.
 my $session = $node->session;
+$worker = $node->worker_pid;
+$session->run('BEGIN');
+$session->run($bulk->(4000));
+kill 'STOP', $worker;
+is($session->error_of('COMMIT'), '', 'a commit does not wait for the worker');
+starve($worker, 0);
+kill 'CONT', $worker;
+$node->poll_until(sub { my $pid = $node->worker_pid; $pid =~ /^\d+$/ && $pid ne $worker },
+    'the worker dies of its work, and the next one is there');
+$node->nothing_left($redis, 'by a worker that died of its work');
+is($session->error_of($bulk->(4000)), '', 'the same keys again');
+my $ended = time;
+$node->nothing_left($redis, 'the next time');
+cmp_ok(time - $ended, '<', 10, 'long before a look at the leases is due, after 20 s');
+
+# A backend, with room for more and more.
 $session->run("SELECT FROM inventory_lock.adjust_stock_locked('42', -1)");
 my %states;
 for my $kb (0, 500, 1000, 2000, 3000, 4000, 6000, 8000, 12000)
