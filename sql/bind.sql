@@ -138,6 +138,20 @@ RESET ROLE;
 DROP OWNED BY binder;
 DROP ROLE binder;
 
+-- a yes or no for backorders
+CREATE TABLE own.books (isbn text PRIMARY KEY, copies smallint NOT NULL, backorderable boolean);
+INSERT INTO own.books VALUES ('yes', 1, true), ('no', 1, false), ('unsaid', 1, NULL);
+SELECT inventory_lock.bind('books', 'own.books', columns =>
+    '{"stock_level": {"variant_id": "isbn", "on_hand": "copies", "backorder_limit": "backorderable"}}');
+SELECT quantity_after, available, stock_status FROM inventory_lock.adjust_stock_locked('yes', -5, binding => 'books');
+SELECT pg_temp.try($$SELECT inventory_lock.adjust_stock_locked('yes', -32765, binding => 'books')$$);
+SELECT pg_temp.try($$SELECT inventory_lock.adjust_stock_locked('no', -2, binding => 'books')$$);
+SELECT pg_temp.try($$SELECT inventory_lock.adjust_stock_locked('unsaid', -2, binding => 'books')$$);
+SELECT status FROM inventory_lock.place_order_locked('ann', '1', '[{"variant_id": "yes", "quantity": 7}]', options => '{"binding": "books"}');
+SELECT * FROM own.books ORDER BY isbn;
+DROP TABLE own.books CASCADE;
+SELECT inventory_lock.unbind('books');
+
 -- what will hurt
 CREATE INDEX ON own.products (stock);
 CREATE FUNCTION own.nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';

@@ -29,6 +29,10 @@ bool IsQuantity(Oid type) {
     return type == INT2OID || type == INT4OID || type == INT8OID || type == NUMERICOID;
 }
 
+bool IsLimit(Oid type) {
+    return IsQuantity(type) || type == BOOLOID;
+}
+
 // Is a row found by these columns alone? `exactly`: an index over all of them and no others, as ON
 // CONFLICT needs it; else one over some of them is enough.
 // `condition`: of a partial index that will do, too.
@@ -107,6 +111,7 @@ class Inspection final {
   private:
     static constexpr const char *kIdTypes = "an integer, uuid, text, varchar or numeric";
     static constexpr const char *kQuantityTypes = "smallint, integer, bigint or numeric";
+    static constexpr const char *kLimitTypes = "smallint, integer, bigint, numeric or boolean";
 
     void Add(bool error, TableId id, const std::string &message, const std::string &hint) {
         findings_.push_back({error, binding_.table(id).name, message, hint});
@@ -218,10 +223,10 @@ class Inspection final {
         const Oid relation = binding_.table(id).oid;
         CheckType(id, "variant_id", IsId, kIdTypes);
         CheckType(id, "location_id", IsId, kIdTypes);
-        for (const char *const role :
-             {"on_hand", "held", "safety_stock", "backorder_limit", "low_stock_threshold"}) {
+        for (const char *const role : {"on_hand", "held", "safety_stock", "low_stock_threshold"}) {
             CheckType(id, role, IsQuantity, kQuantityTypes);
         }
+        CheckType(id, "backorder_limit", IsLimit, kLimitTypes);
         CheckUnique(id, {"variant_id", "location_id"}, false);
         const std::string on_hand = binding_.column(id, "on_hand").name;
         if (AnyNullable(relation, {on_hand})) {

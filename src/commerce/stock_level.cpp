@@ -19,17 +19,28 @@ namespace inventory_lock::commerce {
 
 namespace {
 
+// More than any column of a level can hold: what a yes to backorders stands for.
+constexpr const char *kNoLimit = "4611686018427387904";
+
 // The columns of a level, in the order ReadLevel takes them.
-constexpr const char *kLevelColumns =
-    "{s:stock_level.location_id|'main'}::pg_catalog.text AS location_id,"
-    " (s.{stock_level.on_hand})::pg_catalog.int8 AS on_hand,"
-    " COALESCE({s:stock_level.held|0}, 0)::pg_catalog.int8 AS held,"
-    " COALESCE({s:stock_level.safety_stock|0}, 0)::pg_catalog.int8 AS safety_stock,"
-    " COALESCE({s:stock_level.backorder_limit|0}, 0)::pg_catalog.int8 AS backorder_limit,"
-    " {s:stock_level.low_stock_threshold|NULL}::pg_catalog.int8 AS low_stock_threshold,"
-    " {s:stock_level.version|NULL}::pg_catalog.int8 AS version,"
-    " COALESCE({s:stock_level.fence|0}, 0)::pg_catalog.int8 AS fence,"
-    " {s:stock_level.product_id|NULL}::pg_catalog.text AS product_id";
+std::string LevelColumns(const Binding &binding) {
+    const Column *const limit = binding.find(TableId::kStockLevel, "backorder_limit");
+    const std::string backorder_limit =
+        limit != nullptr && limit->type == BOOLOID
+            ? "CASE WHEN s." + QuoteName(limit->name) + " THEN " + kNoLimit + " END"
+            : "{s:stock_level.backorder_limit|0}";
+    return "{s:stock_level.location_id|'main'}::pg_catalog.text AS location_id,"
+           " (s.{stock_level.on_hand})::pg_catalog.int8 AS on_hand,"
+           " COALESCE({s:stock_level.held|0}, 0)::pg_catalog.int8 AS held,"
+           " COALESCE({s:stock_level.safety_stock|0}, 0)::pg_catalog.int8 AS safety_stock,"
+           " COALESCE(" +
+           backorder_limit +
+           ", 0)::pg_catalog.int8 AS backorder_limit,"
+           " {s:stock_level.low_stock_threshold|NULL}::pg_catalog.int8 AS low_stock_threshold,"
+           " {s:stock_level.version|NULL}::pg_catalog.int8 AS version,"
+           " COALESCE({s:stock_level.fence|0}, 0)::pg_catalog.int8 AS fence,"
+           " {s:stock_level.product_id|NULL}::pg_catalog.text AS product_id";
+}
 
 Oid LocationType(const Binding &binding) {
     const Column *const column = binding.find(TableId::kStockLevel, "location_id");
@@ -54,7 +65,7 @@ std::string LocationCondition(const Binding &binding, const std::string &given) 
 
 std::string SelectLevels(const Binding &binding, const char *variant, const char *location,
                          const char *locking_clause) {
-    return std::string("SELECT ") + kLevelColumns +
+    return "SELECT " + LevelColumns(binding) +
            " FROM {stock_level} s WHERE s.{stock_level.variant_id}{=}" + variant + "{live} AND " +
            LocationCondition(binding, location) +
            " ORDER BY {s:stock_level.location_id|'main'}::pg_catalog.text COLLATE "

@@ -21,7 +21,8 @@ CREATE TABLE spree_stock_movements (
     originator_id text,
     created_at timestamp(6) DEFAULT now());
 INSERT INTO spree_stock_items (stock_location_id, variant_id, count_on_hand) VALUES (1, 1, 10), (1, 2, 5), (2, 1, 0);
-SELECT inventory_lock.bind('solidus', 'spree_stock_items', location_column => 'stock_location_id', on_hand_column => 'count_on_hand');
+SELECT inventory_lock.bind('solidus', 'spree_stock_items', location_column => 'stock_location_id', on_hand_column => 'count_on_hand',
+    columns => '{"stock_level": {"backorder_limit": "backorderable"}}');
 CREATE FUNCTION copy_movement() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO spree_stock_movements (stock_item_id, quantity, action, originator_type, originator_id)
