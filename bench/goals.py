@@ -6,131 +6,16 @@ take turns, figures are medians over rounds. "Row lock" is the function sfu of s
 """
 
 import json
-import os
-import statistics
 import threading
 import time
 
 import psycopg2
-import redis as redis_py
 
-from generator import Generator, scripts_run
-from servers import AREA, Postgres, Redis, poll
+from peers import s17_services
+from servers import poll
+from stage import (LOCKED, QUICK, ROUNDS, SKUS, SLICE_MS, TRIES, Bench, in_turns, middle, quantile, timed_ms)
 
-QUICK = bool(os.environ.get("QUICK"))
-ROUNDS = 3 if QUICK else 5
-SLICE_MS = 500 if QUICK else 1500
-TRIES = 60 if QUICK else 300
-SKUS = 10000
-CLIENTS = 256
-LOCKED = "SELECT quantity_after FROM inventory_lock.decrement_stock_on_purchase($1, 1)"
 WORKER = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'inventory_lock worker'"
-
-
-def middle(values):
-    return statistics.median(values)
-
-
-def quantile(values, share):
-    ordered = sorted(values)
-    return ordered[min(int(share * len(ordered)), len(ordered) - 1)]
-
-
-def timed_ms(action):
-    began = time.perf_counter()
-    action()
-    return (time.perf_counter() - began) * 1000
-
-
-class Bench:
-    """Two servers on one Redis, one more that has none, and a load generator for each that needs one."""
-
-    def __init__(self):
-        settings = {"shared_buffers": "512MB", "max_wal_size": "4GB", "checkpoint_timeout": "1h",
-                    "max_connections": 1100,
-                    "inventory_lock.max_leases": 16384}
-        self.redis = Redis("goals_redis")
-        self.one = Postgres("goals_one", redis=self.redis, settings=settings)
-        self.two = Postgres("goals_two", redis=self.redis)
-        self.direct = Postgres("goals_direct", settings=settings)
-
-    def __enter__(self):
-        for server in (self.redis, self.one, self.two, self.direct):
-            server.start()
-        here = os.path.dirname(__file__)
-        sql = "".join(open(os.path.join(here, name), encoding="utf-8").read()
-                      for name in ("sfu.sql", "peers.sql"))
-        for server in (self.one, self.two, self.direct):
-            server.psql("SET client_min_messages = error; CREATE EXTENSION inventory_lock;"
-                        "SELECT inventory_lock.create_tables();"
-                        "INSERT INTO shop.stock_level (variant_id, on_hand) "
-                        f"SELECT 'bench-' || n, 1000000000 FROM generate_series(0, {SKUS - 1}) n;"
-                        "INSERT INTO shop.stock_level (variant_id, on_hand) VALUES ('empty', 0);"
-                        "ANALYZE;" + sql)
-        for server in (self.one, self.two):
-            server.wait_for_redis("postgres")
-        self.direct.psql("CREATE FUNCTION direct_lock(text, integer) RETURNS void LANGUAGE c AS "
-                         f"'{AREA}/tmp/direct.so'")
-        self.cache = redis_py.Redis(port=self.redis.port)
-        self.generator = Generator(self.one.dsn(), CLIENTS, {
-            "sfu": "SELECT sfu($1, 1)", "locked": LOCKED, "early": LOCKED,
-            "advisory": "SELECT advisory_sfu($1, 1)",
-            "sold_out": "SELECT inventory_lock.decrement_stock_on_purchase('empty' || left($1, 0), 1)",
-            "look": "SELECT on_hand FROM shop.stock_level WHERE variant_id = 'empty' || left($1, 0)"})
-        self.by_direct = Generator(self.direct.dsn(), 64, {
-            "direct": f"SELECT direct_lock('inventory_lock:' || $1, {self.redis.port}), ({LOCKED})"})
-        self.by_direct.ask("sql SET client_min_messages = error")
-        return self
-
-    def __exit__(self, *_):
-        self.generator.close()
-        self.by_direct.close()
-        for server in (self.direct, self.two, self.one, self.redis):
-            server.stop()
-
-    def slice(self, name, clients, keys, milliseconds=SLICE_MS):
-        if name == "direct":
-            return self.by_direct.slice(name, clients, keys, milliseconds)
-        self.generator.early_release(name == "early")
-        return self.generator.slice(name, clients, keys, milliseconds, refused=name == "sold_out")
-
-    def compare(self, names, clients, keys):
-        """name → slices, in turns; the first turn warms up and is thrown away."""
-        slices = {name: [] for name in names}
-        for number in range(ROUNDS + 1):
-            for name in names if number % 2 else reversed(names):
-                slices[name].append(self.slice(name, clients, keys, SLICE_MS if number else 200))
-        return {name: of[1:] for name, of in slices.items()}
-
-    def rates(self, names, clients, keys):
-        return {name: middle(s.per_second for s in of)
-                for name, of in self.compare(names, clients, keys).items()}
-
-    def sync(self, value):
-        for generator in (self.generator, self.by_direct):
-            generator.ask(f"sql SET synchronous_commit = {value}")
-
-    def linger(self, value):
-        self.one.reload(inventory_lock__lease_linger=value)
-        poll(lambda: self.one.psql("SHOW inventory_lock.lease_linger") == value, "the setting is there")
-
-    def commands(self):
-        return scripts_run(self.cache)
-
-    def commands_of_all(self):
-        return self.cache.info("stats")["total_commands_processed"]
-
-    def require_protection(self):
-        """Every locked call had it from Redis; those by hand name their actor."""
-        degraded = self.one.psql("SELECT count(*) FROM shop.stock_movement"
-                                 " WHERE protection = 'database' AND actor IS DISTINCT FROM 'bench'")
-        if degraded != "0":
-            raise RuntimeError(f"{degraded} locked calls were not protected by Redis")
-
-    def connect(self, server=None):
-        connection = psycopg2.connect((server or self.one).dsn())
-        connection.autocommit = True
-        return connection
 
 
 def s1_hot(bench):
@@ -193,6 +78,26 @@ def place(cursor, lines):
                    "%s)", (json.dumps(lines),))
 
 
+def shown(ratios):
+    return " / ".join(f"{ratio:.2f}" for ratio in ratios)
+
+
+def verify_direct_locks(bench, connection):
+    """What ours is compared with has its keys in Redis until the transaction ends, and not longer."""
+    lines, changes = json.dumps(lines_of(10)), json.dumps([{"variant_id": "bench-1", "delta": 1}])
+    cursor = connection.cursor()
+    for keys, call in ((11, f"order_with_direct_locks('ann', %s, false, {bench.redis.port})"),
+                       (11, f"order_with_direct_locks('ann', %s, true, {bench.redis.port})"),
+                       (1, f"bulk_with_direct_locks(%s, {bench.redis.port})")):
+        cursor.execute("BEGIN")
+        cursor.execute(f"SELECT {call}", (changes if keys == 1 else lines,))
+        inside = len(bench.cache.keys("direct:*"))
+        cursor.execute("COMMIT")
+        after = len(bench.cache.keys("direct:*"))
+        if (inside, after) != (keys, 0):
+            raise RuntimeError(f"{call}: {inside} keys inside of the transaction and {after} behind it")
+
+
 def s6_orders(bench):
     connection = bench.connect()
     cursor = connection.cursor()
@@ -209,25 +114,39 @@ def s6_orders(bench):
         times["calls"].append(timed_ms(one_by_one))
     rows = [("S6", "order of 5 lines, × faster than 5 single calls in one transaction", "2.5 to 3", "≥ 3",
              f"{middle(times['calls']) / middle(times['order']):.1f}")]
-    ratios = []
+    port = bench.redis.port
+    verify_direct_locks(bench, connection)
+
+    def direct(pipelined, count):
+        return timed_ms(lambda: cursor.execute("SELECT order_with_direct_locks('ann', %s, %s, %s)",
+                                               (json.dumps(lines_of(count)), pipelined, port)))
+    ratios, each, at_once = [], [], []
     for count in (1, 10, 100):
-        ours, hand = [], []
-        for _ in range(max(TRIES // 3, 20)):
-            ours.append(timed_ms(lambda: place(cursor, lines_of(count))))
-            hand.append(timed_ms(lambda: cursor.execute(
-                "SELECT order_by_hand('ann', %s)", (json.dumps(lines_of(count)),))))
-        ratios.append(middle(ours) / middle(hand))
-    rows.append(("", "order of 1 / 10 / 100 lines, time ÷ the same writes by hand", "", "≤ 1.3",
-                 " / ".join(f"{ratio:.2f}" for ratio in ratios)))
+        took = in_turns({
+            "ours": lambda: timed_ms(lambda: place(cursor, lines_of(count))),
+            "hand": lambda: timed_ms(lambda: cursor.execute(
+                "SELECT order_by_hand('ann', %s)", (json.dumps(lines_of(count)),))),
+            "each": lambda: direct(False, count),
+            "at once": lambda: direct(True, count)}, max(TRIES // 3, 20))
+        mine = middle(took["ours"])
+        ratios.append(mine / middle(took["hand"]))
+        each.append(mine / middle(took["each"]))
+        at_once.append(mine / middle(took["at once"]))
+    rows.append(("", "order of 1 / 10 / 100 lines, time ÷ the same writes by hand", "", "≤ 1.3", shown(ratios)))
+    rows.append(("", "the same, ÷ by hand with the same locks over a Redis connection of the backend's own", "", "",
+                 f"{shown(each)}, taken one by one; {shown(at_once)}, in one pipeline"))
     changes = json.dumps([{"variant_id": f"bench-{n}", "delta": 1} for n in range(SKUS)])
     cursor.execute("SET inventory_lock.max_keys_per_transaction = 10000")
-    ours, hand = [], []
-    for _ in range(ROUNDS):
-        ours.append(timed_ms(lambda: cursor.execute(
-            "SELECT count(*) FROM inventory_lock.adjust_stock_bulk_locked(%s)", (changes,))))
-        hand.append(timed_ms(lambda: cursor.execute("SELECT bulk_by_hand(%s)", (changes,))))
+    took = in_turns({
+        "ours": lambda: timed_ms(lambda: cursor.execute(
+            "SELECT count(*) FROM inventory_lock.adjust_stock_bulk_locked(%s)", (changes,))),
+        "hand": lambda: timed_ms(lambda: cursor.execute("SELECT bulk_by_hand(%s)", (changes,))),
+        "direct": lambda: timed_ms(lambda: cursor.execute(
+            "SELECT bulk_with_direct_locks(%s, %s)", (changes, port)))}, ROUNDS)
     rows.append(("", "bulk change of 10,000 rows, time ÷ the same writes by hand", "", "≤ 1.3",
-                 f"{middle(ours) / middle(hand):.2f}"))
+                 f"{middle(took['ours']) / middle(took['hand']):.2f}"))
+    rows.append(("", "the same, ÷ by hand with the same locks in one pipeline over a connection of the backend's own",
+                 "", "", f"{middle(took['ours']) / middle(took['direct']):.2f}"))
     connection.close()
     return rows
 
@@ -381,54 +300,6 @@ def s16_burst(bench):
              f"{rows['sfu'][0]:.2f} s); {rows['locked'][1]:.3f}")]
 
 
-def from_python(bench, buyers, buy):
-    """Seconds until so many buyers, over 50 connections, have bought; buy(connection, cache) is one."""
-    left, times = iter(range(buyers)), []
-    pool = [psycopg2.connect(bench.one.dsn()) for _ in range(50)]
-
-    def work(connection):
-        cache = redis_py.Redis(port=bench.redis.port)
-        while next(left, None) is not None:
-            times.append(timed_ms(lambda: buy(connection, cache)))
-    threads = [threading.Thread(target=work, args=(connection,)) for connection in pool]
-    began = time.perf_counter()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    seconds = time.perf_counter() - began
-    for connection in pool:
-        connection.close()
-    if len(times) != buyers:
-        raise RuntimeError(f"{buyers - len(times)} buyers got no answer")
-    return seconds
-
-
-def lock_in_the_application(connection, cache):
-    """A Redis lock around the transaction, polled every 100 ms: what such services do."""
-    with cache.lock("inventory_lock:bench-1", timeout=30, sleep=0.1):
-        connection.cursor().execute("SELECT sfu('bench-1', 1)")
-        connection.commit()
-
-
-def lock_in_the_database(connection, _):
-    connection.cursor().execute(LOCKED.replace("$1", "'bench-1'"))
-    connection.commit()
-
-
-def s17_python(bench):
-    buyers = 100 if QUICK else 500
-    before = bench.commands_of_all()
-    theirs = from_python(bench, buyers, lock_in_the_application)
-    middle_commands = bench.commands_of_all()
-    ours = from_python(bench, buyers, lock_in_the_database)
-    after = bench.commands_of_all()
-    return [("", f"{buyers} buyers of one SKU from a Python service with 50 connections, lock in the application "
-             "(redis-py) / here; Redis commands a sale", "", "",
-             f"{theirs:.1f} / {ours:.1f} s; {(middle_commands - before) / buyers:.1f} / "
-             f"{(after - middle_commands) / buyers:.3f}")]
-
-
 def s18_linger(bench):
     """What a lease that lingers gives us, and what it takes from a poller."""
     mine, theirs = [], []
@@ -464,7 +335,7 @@ def s13_redis_down(bench):
 
 
 PARTS = [s1_hot, s3_single, s4_many, s5_spread, s6_orders, s8_handover, s9_foreign, s10_clusters,
-         s11_fairness, s12_sold_out, s14_memory, s15_growth, s16_burst, s17_python, s18_linger, s13_redis_down]
+         s11_fairness, s12_sold_out, s14_memory, s15_growth, s16_burst, s17_services, s18_linger, s13_redis_down]
 
 
 def table(rows):

@@ -1,4 +1,5 @@
--- Orders and bulk changes written by hand, with the row locks alone and the same rows as ours.
+-- Orders and bulk changes written by hand, with the same rows as ours: with the row locks alone, and
+-- with the same locks in Redis as well (direct.cpp), under keys of their own.
 
 -- Lines is [{"variant_id": …, "quantity": …, "unit_price": …}, …].
 CREATE FUNCTION order_by_hand(buyer text, lines jsonb) RETURNS bigint LANGUAGE plpgsql AS $$
@@ -59,3 +60,29 @@ CREATE FUNCTION bulk_by_hand(changes jsonb) RETURNS bigint LANGUAGE sql AS $$
     )
     SELECT count(*) FROM movement
 $$;
+
+-- The order's key and every variant's: each with a round trip of its own, or all in one pipeline.
+CREATE FUNCTION order_with_direct_locks(buyer text, lines jsonb, pipelined boolean, port integer)
+RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    keys text[] := 'direct:order_creation_' || buyer || '_' || gen_random_uuid()
+                   || ARRAY(SELECT 'direct:' || (l->>'variant_id')
+                            FROM jsonb_array_elements(lines) AS a(l) ORDER BY 1);
+    key text;
+BEGIN
+    IF pipelined THEN
+        PERFORM direct_locks(keys, port);
+    ELSE
+        FOREACH key IN ARRAY keys LOOP
+            PERFORM direct_lock(key, port);
+        END LOOP;
+    END IF;
+    RETURN order_by_hand(buyer, lines);
+END $$;
+
+CREATE FUNCTION bulk_with_direct_locks(changes jsonb, port integer) RETURNS bigint LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM direct_locks(ARRAY(SELECT 'direct:' || (c->>'variant_id')
+                               FROM jsonb_array_elements(changes) AS a(c) ORDER BY 1), port);
+    RETURN bulk_by_hand(changes);
+END $$;
