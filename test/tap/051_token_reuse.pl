@@ -71,6 +71,7 @@ sub late_copy
 
 # The answer of the release is lost with its connection; the worker releases again, then the next one
 # holds the key, and a third copy of the release arrives.
+$node->poll_until(sub { $redis->lock_keys eq '' }, 'no other release is to come');
 my $first = hold($session);
 commit_into('close', 'replies close n=1 match=:1');
 my $second = hold($next);

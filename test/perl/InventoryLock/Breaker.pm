@@ -61,6 +61,8 @@ sub check
     local $Test::Builder::Level = $Test::Builder::Level + 1;
     my ($node, $session, $strict) = @$self{qw(node session strict)};
     $node->wait_for_protection('redis');
+    # A lease that is kept (lease_linger) would serve on, or its release fail once Redis is back.
+    $node->poll_until(sub { $self->{redis}->lock_keys eq '' }, "$name: nothing is locked");
     my $log_start = -s $node->logfile;
     $case{break}->();
 

@@ -93,15 +93,21 @@ sub poll_until
     die "never happened: $what";
 }
 
-# Which protection a stock change has now: 'redis', 'database', or '' when the server is not there.
+# Which protection a stock change has now: 'redis', 'database', or '' when the server is not there. An
+# unused lease that is still kept (lease_linger) would say nothing about Redis: not before it is gone.
 sub protection
 {
     my ($self, $variant) = @_;
     $variant //= 'probe';
     my ($out, $err) = ('', '');
-    $self->psql('postgres',
-        "SELECT protection FROM inventory_lock.adjust_stock_locked('$variant', -1)",
-        stdout => \$out, stderr => \$err);
+    my $ask = qq{
+        SELECT CASE WHEN EXISTS (SELECT FROM inventory_lock.get_locks()
+                WHERE key = 'inventory_lock:$variant' AND state = 'held' AND pid IS NULL AND waiters = 0)
+            THEN 'kept'
+            ELSE (SELECT protection FROM inventory_lock.adjust_stock_locked('$variant', -1)) END};
+    $self->poll_until(
+        sub { $self->psql('postgres', $ask, stdout => \$out, stderr => \$err); ($out // '') ne 'kept' },
+        "the lease of $variant is not kept any more");
     return $out;
 }
 
