@@ -52,7 +52,7 @@ class Bench:
                     "inventory_lock.max_leases": 16384}
         self.redis = Redis("goals_redis")
         self.one = Postgres("goals_one", redis=self.redis, settings=settings)
-        self.two = Postgres("goals_two", redis=self.redis)
+        self.two = Postgres("goals_two", redis=self.redis, settings=settings)
         self.direct = Postgres("goals_direct", settings=settings)
 
     def __enter__(self):
@@ -125,10 +125,17 @@ class Bench:
 
     def require_protection(self):
         """Every locked call had it from Redis; those by hand name their actor."""
-        degraded = self.one.psql("SELECT count(*) FROM shop.stock_movement"
-                                 " WHERE protection = 'database' AND actor IS DISTINCT FROM 'bench'")
-        if degraded != "0":
-            raise RuntimeError(f"{degraded} locked calls were not protected by Redis")
+        for server in (self.one, self.two):
+            degraded = server.psql("SELECT count(*) FROM shop.stock_movement"
+                                   " WHERE protection = 'database' AND actor IS DISTINCT FROM 'bench'")
+            if degraded != "0":
+                raise RuntimeError(f"{degraded} locked calls were not protected by Redis")
+
+    def verify(self):
+        for server in (self.one, self.two):
+            drift = server.psql("SELECT count(*) FROM inventory_lock.verify_stock() WHERE drift <> 0")
+            if drift != "0" or server.crash_signs():
+                raise RuntimeError(f"{drift} levels disagree with their ledger; {server.crash_signs()}")
 
     def connect(self, server=None):
         connection = psycopg2.connect((server or self.one).dsn())
