@@ -27,15 +27,17 @@ int64 Keeper::LingersUntilUs(int32 index, const View &view) const {
         shared::Crowded(shared::Leases())) {
         return 0;
     }
-    return std::min(view.idle_since_us + pg::settings::lease_linger_ms * kUsPerMs,
+    return std::min(view.idle_since_us + linger_ms_ * kUsPerMs,
                     view.deadline_us - view.ttl_ms * kUsPerMs / 2);
 }
 
 // When to look at a lease that is in use, at `when_us` the latest: nobody tells when one that may
 // linger falls idle.
 int64 Keeper::LookAgainUs(int32 index, int64 when_us, int64 now_us) const {
-    const int64 linger_us = pg::settings::lease_linger_ms * kUsPerMs;
-    return ViewOf(EntryAt(index)).may_linger ? std::min(when_us, now_us + linger_us) : when_us;
+    if (linger_ms_ == 0 || !ViewOf(EntryAt(index)).may_linger) {
+        return when_us;
+    }
+    return std::min(when_us, now_us + linger_ms_ * kUsPerMs);
 }
 
 // Until the next grant. Whoever leaves the lease last from now on tells; when he has left already,

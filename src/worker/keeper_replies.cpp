@@ -183,8 +183,8 @@ void Keeper::OnAcquired(Operation &operation, const redis::AcquireAnswer &answer
         const int64 deadline_us =
             operation.sent_us + ttl_ms * kUsPerMs - ttl_ms * 10 - 2 * kUsPerMs;
         const int64 margin_us = pg::settings::LeaseMarginMs(ttl_ms) * kUsPerMs;
-        const bool linger = pg::settings::lease_linger_ms > 0 && !IsIntent(index) &&
-                            !ForeignSeen(KeyOf(index), now_us);
+        const bool linger =
+            linger_ms_ > 0 && !IsIntent(index) && !ForeignSeen(KeyOf(index), now_us);
         uint32 interest = 0;
         bool mine = false;
         Locked(entry, [&] {
