@@ -59,7 +59,7 @@ class FromPython:
         return self.sell(buy)
 
     def close(self):
-        for connection in self.pool:
+        for connection in self.pool + self.caches:
             connection.close()
 
 
