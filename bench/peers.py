@@ -74,7 +74,10 @@ class FromNode:
 
     def sell(self, how):
         self.process.stdin.write(f"{how} {BUYERS}\n")
-        seconds, bought, gave_up = self.process.stdout.readline().split()
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise RuntimeError("node/buyers.js ended")
+        seconds, bought, gave_up = answer.split()
         if int(bought) + int(gave_up) != BUYERS:
             raise RuntimeError(f"{bought} buyers of {BUYERS} have bought, {gave_up} gave up")
         return float(seconds), int(gave_up)
