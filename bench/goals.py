@@ -230,10 +230,11 @@ def share_of_one(bench):
     that are waited for, so that in both somebody wants the key at every moment: who does not gives it up
     at once, and the share would be one of gaps. Turns last max_tenure, 1 s: long slices, each cluster
     once the first to begin."""
-    bench.generator.early_release(False)
     calls = {"one": 0, "two": 0}
     with Generator(bench.two.dsn(), 8, {"locked": LOCKED}) as other, futures.ThreadPoolExecutor() as threads:
         generators = {"one": bench.generator, "two": other}
+        for generator in generators.values():
+            generator.early_release(False)
 
         def sell(name):
             return name, generators[name].slice("locked", 8, 1, 10000 if QUICK else 15000).calls

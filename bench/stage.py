@@ -83,6 +83,7 @@ class Bench:
         self.by_direct = Generator(self.direct.dsn(), 64, {
             "direct": f"SELECT direct_lock('inventory_lock:' || $1, {self.redis.port}), ({LOCKED})"})
         self.by_direct.ask("sql SET client_min_messages = error")
+        self.by_direct.early_release(False)
         return self
 
     def __exit__(self, *_):
