@@ -149,7 +149,7 @@ sub settled
 my %standing = (
     gate => q{a.wait_event_type = 'Lock' AND EXISTS (SELECT FROM pg_locks l WHERE l.pid = a.pid AND
         locktype = 'advisory' AND objsubid = 18764 AND NOT granted)},
-    lease => q{a.wait_event = 'Extension' AND EXISTS (SELECT FROM pg_locks l WHERE l.pid = a.pid AND
+    lease => q{a.wait_event_type = 'Extension' AND EXISTS (SELECT FROM pg_locks l WHERE l.pid = a.pid AND
         locktype = 'advisory' AND objsubid = 18764 AND granted)},
     row => q{a.wait_event_type = 'Lock' AND a.wait_event IN ('transactionid', 'tuple') AND
         EXISTS (SELECT FROM inventory_lock.get_locks() k WHERE k.pid = a.pid AND state = 'held')});
