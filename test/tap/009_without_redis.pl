@@ -54,6 +54,7 @@ $node = InventoryLock::Cluster->create(
         'inventory_lock.breaker_cooldown' => '1s' });
 $session = $node->session;
 is($session->run($call), 'redis', 'with Redis a call is protected by it');
+$node->poll_until(sub { $redis->lock_keys eq '' }, 'its lease is gone, which would serve once more');
 $redis->kill9;
 is($session->error_of($call), 'IL012', 'without, the call is refused when fallback is off');
 is($session->error_of($call), 'IL012', 'and again') for 1 .. 3;
