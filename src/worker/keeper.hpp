@@ -19,7 +19,7 @@
 //   * While anything of a key is outstanding, the key stays on its lane, so that a release cannot
 //     be overtaken; what was outstanding on a dead lane is Unknown until the barrier has passed.
 //   * A grant that finds interest 0, or too little time left, is released, not given out.
-//   * No release while unflushed > 0.
+//   * No release of a lease that is Held or Lost while unflushed > 0.
 //   * A request holds nothing while it waits for somebody else: leases it had are let go.
 
 #pragma once

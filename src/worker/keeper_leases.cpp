@@ -184,11 +184,14 @@ void Keeper::Release(int32 index, int64 gap_ms, int64 now_us, Unless unless) {
     Locked(entry, [&] {
         wanted = (unless == Unless::kWanted && entry->interest > 0) ||
                  (unless == Unless::kUsed && entry->holders > 0);
-        possible = !wanted && entry->unflushed == 0 &&
-                   (entry->state == shared::LeaseState::kHeld ||
-                    entry->state == shared::LeaseState::kLost ||
-                    entry->state == shared::LeaseState::kReleasing ||
-                    entry->state == shared::LeaseState::kUnknown);
+        // Nobody's commit is protected by a lease that is Releasing or Unknown: what is unflushed
+        // there was committed without Redis, or under a lease that had been lost by then.
+        const bool settling = entry->state == shared::LeaseState::kReleasing ||
+                              entry->state == shared::LeaseState::kUnknown;
+        possible =
+            !wanted &&
+            (settling || (entry->unflushed == 0 && (entry->state == shared::LeaseState::kHeld ||
+                                                    entry->state == shared::LeaseState::kLost)));
         gone = possible && entry->token[0] == '\0';
         if (possible) {
             if (entry->state == shared::LeaseState::kHeld) {

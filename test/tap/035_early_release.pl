@@ -101,6 +101,29 @@ my ($replayed) = $replay->result;
 is($replayed, $placed =~ s/f$/t/r, 'the replayed answer is the same');
 $node->nothing_left($redis, 'after the standby');
 
+# A commit made without Redis waits for its standby while Redis comes back: what the lost connection
+# left open is given up all the same, and the next one gets the key.
+$node->set('inventory_lock.redis_command_timeout' => '200ms', 'synchronous_standby_names' => 'nobody');
+$node->reload;
+$node->poll_until(sub { $node->value('SHOW synchronous_standby_names') eq 'nobody' }, 'the setting');
+my $change = "SELECT protection FROM inventory_lock.adjust_stock_locked('42', -1)";
+$redis->freeze;
+$first->send($change);
+waits_for_standby($first);
+my $state = "SELECT state FROM inventory_lock.get_locks() WHERE key = '$key'";
+is($node->value($state), 'unknown', 'what Redis made of the request is not known');
+$redis->thaw;
+$node->poll_until(sub { $node->value($state) ne 'unknown' }, 'the key is settled once Redis is back')
+  or diag($node->value("SELECT * FROM inventory_lock.get_locks() WHERE key = '$key'"));
+$second->send($change);
+waits_for_standby($second);
+isnt($redis->command('GET', $key), '', 'the next one has the key');
+$node->set('synchronous_standby_names' => '', 'inventory_lock.redis_command_timeout' => '500ms');
+$node->reload;
+is(($first->result)[0], 'database', 'the one without Redis was protected by its database');
+is(($second->result)[0], 'redis', 'and the next one by Redis');
+$node->nothing_left($redis, 'after Redis came back');
+
 # Without early release the gate stays as well.
 $node->set('synchronous_standby_names' => 'nobody', 'inventory_lock.early_release' => 'off');
 $node->reload;
