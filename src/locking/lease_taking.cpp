@@ -20,12 +20,25 @@ namespace inventory_lock::locking {
 namespace {
 
 constexpr int64 kUsPerMs = 1000;
+constexpr int64 kWarningLoggedEveryUs = 60 * 1000 * kUsPerMs;
 
-void Warn(const char *message, const char *detail) {
+void Warn(int level, const char *message, const char *detail) {
     pg::Call([&] {
-        ereport(WARNING, (errcode(ERRCODE_WARNING), errmsg_internal("%s", message),
-                          errdetail_internal("%s", detail)));
+        ereport(level, (errcode(ERRCODE_WARNING), errmsg_internal("%s", message),
+                        errdetail_internal("%s", detail)));
     });
+}
+
+// Every transaction's client is told; the server log, which the worker has told why, not more often
+// than once a minute by each session: writing it costs more than the locks do.
+int LevelOfFallback() {
+    static int64 logged_us = 0;
+    const int64 now_us = pg::BootUs();
+    if (logged_us != 0 && now_us - logged_us < kWarningLoggedEveryUs) {
+        return WARNING_CLIENT_ONLY;
+    }
+    logged_us = now_us;
+    return WARNING;
 }
 
 // Redis cannot be asked: goes on without it, or refuses.
@@ -34,7 +47,7 @@ void GoWithoutRedis(const Hold *hold) {
     if (shared::Get() == nullptr || !pg::settings::RedisConfigured()) {
         if (!told_not_configured) {
             told_not_configured = true;
-            Warn("locks in Redis are not configured; using database locks only",
+            Warn(WARNING, "locks in Redis are not configured; using database locks only",
                  shared::Get() == nullptr ? "inventory_lock is not in shared_preload_libraries."
                                           : "inventory_lock.redis_url is empty.");
         }
@@ -48,7 +61,7 @@ void GoWithoutRedis(const Hold *hold) {
                            "The view inventory_lock.redis_status shows what is wrong.");
     }
     if (FirstWarningOfTransaction()) {
-        Warn("Redis does not answer; using database locks only",
+        Warn(LevelOfFallback(), "Redis does not answer; using database locks only",
              "Other services that lock the same keys in Redis are not excluded.");
     }
 }

@@ -145,15 +145,22 @@ std::vector<Orphan> ReadOrphans(int fd, const Header &header, bool same_boot, in
 }  // namespace
 
 std::string RandomHex(size_t digits) {
-    std::string bytes((digits + 1) / 2, '\0');
-    if (!pg_strong_random(bytes.data(), bytes.size())) {
-        throw std::runtime_error("could not generate random values");
-    }
+    // Drawn in advance: most of a draw's cost does not depend on how many bytes it is for.
+    static unsigned char drawn[1024];
+    static size_t used = sizeof(drawn);
     std::string hex;
-    for (const char c : bytes) {
+    hex.reserve(digits + 1);
+    while (hex.size() < digits) {
+        if (used == sizeof(drawn)) {
+            if (!pg_strong_random(drawn, sizeof(drawn))) {
+                throw std::runtime_error("could not generate random values");
+            }
+            used = 0;
+        }
         constexpr char kDigits[] = "0123456789abcdef";
-        hex += kDigits[static_cast<unsigned char>(c) >> 4];
-        hex += kDigits[static_cast<unsigned char>(c) & 15];
+        const unsigned char byte = std::exchange(drawn[used++], 0);
+        hex += kDigits[byte >> 4];
+        hex += kDigits[byte & 15];
     }
     hex.resize(digits);
     return hex;

@@ -6,6 +6,7 @@ use warnings FATAL => 'all';
 
 use InventoryLock::Cluster;
 use InventoryLock::Redis;
+use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $redis = InventoryLock::Redis->new('main');
@@ -40,6 +41,11 @@ my @second = $session->warnings;
 $session->run('COMMIT');
 is(scalar @first, 1, 'one WARNING in the transaction');
 is(scalar @second, 0, 'and only one');
+$session->run("SELECT FROM inventory_lock.adjust_stock_locked('43', -1)");
+is(scalar(my @next = $session->warnings), 1, 'and one in the next');
+my $pid = $session->run('SELECT pg_backend_pid()');
+is(scalar(() = slurp_file($node->logfile) =~ /\[$pid\].* WARNING: .*Redis does not answer/g),
+    1, 'the server log has that of the first');
 
 $redis->start;
 $node->wait_for_protection('redis');
