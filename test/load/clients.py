@@ -29,6 +29,7 @@ class Told:
         self.foreign = collections.Counter()
         self.orders = set()
         self.replays = self.replays_wrong = self.refused_wrongly = 0
+        self.lost = []  # when
         self.errors = collections.Counter()
 
 
@@ -41,6 +42,7 @@ class Load:
         self.events = []
         self.top = ""
         self.started = 0.0
+        self.redis_back = float("inf")
 
     def now(self):
         return time.monotonic() - self.started
@@ -79,13 +81,17 @@ class Load:
                 await self.purchase(connection, chance.choice(self.skus), chance.randint(1, 2))
 
     async def call(self, connection, statement, values):
-        """Row and SQLSTATE of one call, timed."""
+        """Row and SQLSTATE of one call, timed. One whose lock was lost is repeated."""
         began = self.now()
         try:
             row = await (await connection.execute(statement, values)).fetchone()
             self.told.calls.append(Call(began, self.now() - began, "ok"))
             return row, ""
         except psycopg.Error as error:
+            if error.sqlstate == "IL011":
+                self.told.calls.append(Call(began, self.now() - began, "error"))
+                self.told.lost.append(self.now())
+                return await self.call(connection, statement, values)
             short = error.sqlstate == "IL001"
             self.told.calls.append(Call(began, self.now() - began, "short" if short else "error"))
             if not short:
@@ -166,6 +172,7 @@ class Load:
         self.redis.kill()
         self.events.append((self.now(), "Redis killed"))
         await asyncio.sleep(self.options["SECONDS"] / 3)
+        self.redis_back = self.now()
         await asyncio.get_running_loop().run_in_executor(None, self.redis.start)
         self.events.append((self.now(), "Redis back"))
 

@@ -114,6 +114,7 @@ def page(options, load, results, seconds):
     took = [call.took for call in told.calls] or [0.0]
     facts = [("calls", f"{len(told.calls)} in {seconds:.1f} s ({len(told.calls) / seconds:.0f} a second)"),
              ("units sold", sum(told.sold.values())), ("sold by foreign services", sum(told.foreign.values())),
+             ("locks lost, calls repeated", len(told.lost)),
              ("orders; sent again", f"{len(told.orders)}; {told.replays}"),
              ("response time", f"median {quantile(took, .5) * 1000:.0f} ms, 99 of 100 below"
               f" {quantile(took, .99) * 1000:.0f} ms, longest {max(took) * 1000:.0f} ms"),
