@@ -8,7 +8,7 @@ int breaker_cooldown_ms = 5000;
 int breaker_failures = 5;
 int commit_margin_ms = 1000;
 int custom_ttl_ms = 30000;
-int early_release = kEarlyReleaseOff;
+int early_release = kEarlyReleaseStatement;
 int inventory_ttl_ms = 30000;
 int lease_linger_ms = 0;
 int log_min_wait_ms = -1;
@@ -107,7 +107,7 @@ void Define(UrlChecker checker, bool preloaded) {
     DefineEnum("inventory_lock.early_release",
                "Lets locks go before the commit is flushed; it is acknowledged only afterwards.",
                "\"statement\" does so outside transaction blocks only.", &early_release,
-               kEarlyReleaseOff, kEarlyReleaseOptions, PGC_USERSET);
+               kEarlyReleaseStatement, kEarlyReleaseOptions, PGC_USERSET);
     DefineInt("inventory_lock.inventory_ttl", "Time to live in Redis of a variant's stock lock.",
               nullptr, &inventory_ttl_ms, 30000, kMinTtlMs, kMaxTtlMs, PGC_SUSET, GUC_UNIT_MS);
     DefineInt("inventory_lock.lease_linger",

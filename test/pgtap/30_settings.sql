@@ -9,7 +9,7 @@ SELECT results_eq(
         ('breaker_failures', '5', NULL::text, 'sighup'),
         ('commit_margin', '1000', 'ms', 'superuser'),
         ('custom_ttl', '30000', 'ms', 'superuser'),
-        ('early_release', 'off', NULL::text, 'user'),
+        ('early_release', 'statement', NULL::text, 'user'),
         ('inventory_ttl', '30000', 'ms', 'superuser'),
         ('lease_linger', '0', 'ms', 'sighup'),
         ('log_min_wait', '-1', 'ms', 'superuser'),
