@@ -36,9 +36,23 @@ SELECT pg_temp.try($$SELECT * FROM inventory_lock.adjust_stock_bulk_locked('[{"v
 -- thousands; a transaction's keys are limited
 CREATE VIEW pg_temp.many AS SELECT jsonb_agg(jsonb_build_object('variant_id', n, 'delta', 1)) AS items FROM generate_series(1, 2000) AS n;
 SELECT pg_temp.try($$SELECT * FROM inventory_lock.adjust_stock_bulk_locked((SELECT items FROM pg_temp.many))$$);
-SET inventory_lock.max_keys_per_transaction = 2000;
+SET inventory_lock.max_keys_per_transaction = 2002;
 SELECT count(*), count(sqlstate) AS failed FROM inventory_lock.adjust_stock_bulk_locked((SELECT items FROM pg_temp.many));
 SELECT count(*) FROM inventory_lock.verify_stock() WHERE drift <> 0;
 SELECT sum(on_hand) FROM shop.stock_level;
+-- failures at both ends of a change that is worked off in parts: in the order of the items
+CREATE VIEW pg_temp.failing AS SELECT jsonb_agg(jsonb_build_object('variant_id', n,
+    'delta', CASE WHEN n IN (999, 1) THEN -1000 ELSE 1 END) ORDER BY n <> 999, n) AS items FROM generate_series(1, 2000) AS n;
+SELECT pg_temp.try($$SELECT * FROM inventory_lock.adjust_stock_bulk_locked((SELECT items FROM pg_temp.failing))$$);
+SELECT pg_temp.try($$SELECT * FROM inventory_lock.adjust_stock_bulk_locked((SELECT '[{"variant_id": "y", "delta": 1}, {"variant_id": "b", "delta": 1}]' || items
+    FROM pg_temp.many))$$);
+SELECT sum(on_hand) FROM shop.stock_level;
+SELECT item, variant_id, quantity_before, sqlstate, fence IS NULL AS no_fence
+    FROM inventory_lock.adjust_stock_bulk_locked((SELECT items FROM pg_temp.failing), 'best_effort') WHERE item < 3 OR sqlstate IS NOT NULL;
+SELECT sum(on_hand) FROM shop.stock_level;
+SELECT count(*) FROM inventory_lock.verify_stock() WHERE drift <> 0;
+-- needs of one variant, with a location and without, mean the same level
+SELECT item, quantity_before, quantity_after FROM inventory_lock.adjust_stock_bulk_locked((SELECT items || '[{"variant_id": 8, "delta": 2, "location_id": "main"},
+    {"variant_id": 8, "delta": 3}]' FROM pg_temp.many)) WHERE variant_id = '8' ORDER BY item;
 DROP EXTENSION inventory_lock;
 DROP SCHEMA shop CASCADE;

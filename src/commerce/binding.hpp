@@ -41,6 +41,7 @@ enum class PlanId : uint8 {
     kLockLevelsNoKey,
     kWriteLevel,
     kWriteLevels,
+    kWriteLevelsOnly,
     kFindRequest,
     kFindSales,
     kFindOrder,

@@ -112,7 +112,7 @@ Rows RunWrite(Statement &statement, const Params &params, const Occasion &occasi
 }
 
 // A change of kind `transfer` is one of two movements, by its sign.
-std::unique_ptr<Statement> BuildWriteMany(const Binding &binding) {
+std::unique_ptr<Statement> BuildWriteManyAnd(const Binding &binding, const std::string &select) {
     ChangeTexts texts;
     texts.kind =
         "CASE WHEN $6{=}'transfer' THEN CASE WHEN l.delta{<}0 THEN 'transfer_out'"
@@ -121,8 +121,15 @@ std::unique_ptr<Statement> BuildWriteMany(const Binding &binding) {
     texts.request_key = "$12{||}l.n::pg_catalog.text";
     std::vector<Oid> types = ChangeTypes(binding);
     types.insert(types.end(), {TEXTOID, TEXTOID});
-    return std::make_unique<Statement>(
-        "WITH " + ChangeCtes(binding, texts) + SelectWritten(binding), types);
+    return std::make_unique<Statement>("WITH " + ChangeCtes(binding, texts) + select, types);
+}
+
+std::unique_ptr<Statement> BuildWriteMany(const Binding &binding) {
+    return BuildWriteManyAnd(binding, SelectWritten(binding));
+}
+
+std::unique_ptr<Statement> BuildWriteManyOnly(const Binding &binding) {
+    return BuildWriteManyAnd(binding, " SELECT pg_catalog.count(*) FROM level l");
 }
 
 Datum LocationValue(const Binding &binding, const Level &level) {
@@ -251,6 +258,18 @@ std::vector<WrittenChange> WriteChanges(Binding &binding, const std::vector<Stoc
         RunWrite(binding.Plan(PlanId::kWriteLevels, BuildWriteMany), params, occasion), changes);
     WriteEvents(binding, changes);
     return written;
+}
+
+void WriteChangesOnly(Binding &binding, const std::vector<StockChange> &changes,
+                      const Occasion &occasion) {
+    Params params = ChangeParams(binding, changes, occasion);
+    params.Text(occasion.reference_id).Text(occasion.request_key);
+    const Rows rows =
+        RunWrite(binding.Plan(PlanId::kWriteLevelsOnly, BuildWriteManyOnly), params, occasion);
+    if (rows.Int8(0, 0) != static_cast<int64>(changes.size())) {
+        throw NotWritten(changes.front().variant.text);
+    }
+    WriteEvents(binding, changes);
 }
 
 std::vector<Oid> ChangeTypes(const Binding &binding) {

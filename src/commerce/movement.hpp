@@ -66,6 +66,10 @@ std::vector<WrittenChange> ReadWritten(const Rows &rows, const std::vector<Stock
 std::vector<WrittenChange> WriteChanges(Binding &binding, const std::vector<StockChange> &changes,
                                         const Occasion &occasion);
 
+// The same for who does not ask what was written.
+void WriteChangesOnly(Binding &binding, const std::vector<StockChange> &changes,
+                      const Occasion &occasion);
+
 // The types and the values of $1 to $10.
 std::vector<Oid> ChangeTypes(const Binding &binding);
 Params ChangeParams(const Binding &binding, const std::vector<StockChange> &changes,

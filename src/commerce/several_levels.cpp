@@ -8,76 +8,94 @@ namespace inventory_lock::commerce {
 
 namespace {
 
-// Levels while items are applied to them, by variant and location.
-using LevelKey = std::pair<std::string, std::string>;
-
+// A level while items are applied to it.
 struct WorkingLevel {
     StockChange change;
     bool changed = false;
 };
 
-// The sorted needs of all items, each once, and the place of every item's need among them.
+// The sorted needs of all items, each once; the items sorted by need, and where in them those of
+// each need begin.
 struct NeedIndex {
     std::vector<StockNeed> needs;
-    std::vector<size_t> of_item;
+    std::vector<size_t> items;
+    std::vector<size_t> begin;  // one more than needs
 };
 
 NeedIndex IndexNeeds(const std::vector<BulkItem> &items) {
     NeedIndex index;
-    std::vector<size_t> order(items.size());
-    for (size_t i = 0; i < order.size(); i++) {
-        order[i] = i;
+    index.items.resize(items.size());
+    for (size_t i = 0; i < items.size(); i++) {
+        index.items[i] = i;
     }
-    std::stable_sort(order.begin(), order.end(),
+    std::stable_sort(index.items.begin(), index.items.end(),
                      [&items](size_t a, size_t b) { return items[a].need < items[b].need; });
-    index.of_item.resize(items.size());
-    for (const size_t item : order) {
-        if (index.needs.empty() || index.needs.back() < items[item].need) {
-            index.needs.push_back(items[item].need);
+    for (size_t i = 0; i < items.size(); i++) {
+        const StockNeed &need = items[index.items[i]].need;
+        if (index.needs.empty() || index.needs.back() < need) {
+            index.needs.push_back(need);
+            index.begin.push_back(i);
         }
-        index.of_item[item] = index.needs.size() - 1;
     }
+    index.begin.push_back(items.size());
     return index;
 }
 
-// The levels of one need as they are now, with what earlier items have done.
-std::vector<Level> CurrentLevels(const StockNeed &need, const std::vector<Level> &locked,
-                                 const std::map<LevelKey, WorkingLevel> &working) {
-    std::vector<Level> current = locked;
-    for (Level &level : current) {
-        level.on_hand += working.at({need.variant.text, level.location}).change.delta;
+// How many needs are worked off at a time, while Redis is asked for the locks of the next: the
+// first few soon, later ones with few statements.
+constexpr size_t kFirstPart = 256;
+constexpr size_t kPart = 1024;
+
+// The end of the part that begins here. Needs of one variant can mean the same level.
+size_t EndOfPart(const std::vector<StockNeed> &needs, size_t begin) {
+    size_t end = std::min(needs.size(), begin + (begin == 0 ? kFirstPart : kPart));
+    while (end < needs.size() && needs[end].variant.text == needs[end - 1].variant.text) {
+        end++;
     }
-    return current;
+    return end;
 }
 
-void ApplyItem(const Binding &binding, const BulkItem &item, const std::vector<Level> &locked,
-               std::map<LevelKey, WorkingLevel> *working, BulkOutcome *outcome) {
-    const std::vector<Level> current = CurrentLevels(item.need, locked, *working);
-    const Level &level = ChooseLevel(item.need, current, item.delta, Floor::kPhysical);
-    if (item.expected && level.on_hand != *item.expected) {
-        throw pg::SqlError(pg::kExpectedQuantityMismatch,
-                           "stock of variant \"" + item.need.variant.text + "\" is not as expected",
-                           "Expected " + std::to_string(*item.expected) + ", found " +
-                               std::to_string(level.on_hand) + ".");
-    }
-    outcome->quantity_after = AddToStock(binding, level, item.delta);
-    outcome->quantity_before = level.on_hand;
-    outcome->location_id = level.location;
-    WorkingLevel &target = working->at({item.need.variant.text, level.location});
-    target.change.delta += item.delta;
-    target.changed = true;
-}
+// Changes many levels, a part of the needs after the other.
+class BulkChange final {
+  public:
+    BulkChange(Binding &binding, const std::vector<BulkItem> &items, BulkPolicy policy,
+               const Occasion &occasion, locking::WaitBudget &budget)
+        : binding_(binding),
+          items_(items),
+          policy_(policy),
+          occasion_(occasion),
+          budget_(budget),
+          outcomes_(items.size()) {}
 
-// Failures of a call that does all or nothing: every shortage, or else the first other one.
-void RaiseFailures(const std::vector<Shortage> &shortages,
-                   const std::optional<pg::SqlError> &first_other) {
-    if (first_other) {
-        throw *first_other;
-    }
-    if (!shortages.empty()) {
-        throw InsufficientStock(shortages);
-    }
-}
+    std::vector<BulkOutcome> Run();
+
+  private:
+    using Failure = std::pair<size_t, pg::SqlError>;
+
+    void LockPart(size_t first, size_t end);
+    void Apply(size_t number, const std::vector<size_t> &places);
+    void WritePart();
+    void RaiseFailures();
+    bool Failed() const { return !shortages_.empty() || first_other_; }
+
+    Binding &binding_;
+    const std::vector<BulkItem> &items_;
+    const BulkPolicy policy_;
+    const Occasion &occasion_;
+    locking::WaitBudget &budget_;
+    NeedIndex index_;
+    std::optional<StockLocks> locks_;
+    std::vector<BulkOutcome> outcomes_;
+    std::vector<std::pair<size_t, Shortage>> shortages_;  // by item
+    std::optional<Failure> first_other_;
+
+    // Of the present part.
+    std::vector<WorkingLevel> working_;
+    std::map<std::pair<std::string, std::string>, size_t> places_;  // in it, by variant, location
+    std::vector<std::vector<size_t>> levels_;                       // of each need: their places
+    std::vector<std::pair<size_t, size_t>> part_items_;  // items, with the need's number in it
+    std::vector<std::pair<size_t, size_t>> written_;     // items that worked, and their places
+};
 
 Shortage ShortageOf(const BulkItem &item, const std::vector<Level> &current) {
     int64 most = 0;
@@ -87,9 +105,138 @@ Shortage ShortageOf(const BulkItem &item, const std::vector<Level> &current) {
     return {item.need, -item.delta, most};
 }
 
+void CheckExpected(const BulkItem &item, const Level &level) {
+    if (item.expected && level.on_hand != *item.expected) {
+        throw pg::SqlError(pg::kExpectedQuantityMismatch,
+                           "stock of variant \"" + item.need.variant.text + "\" is not as expected",
+                           "Expected " + std::to_string(*item.expected) + ", found " +
+                               std::to_string(level.on_hand) + ".");
+    }
+}
+
 pg::SqlError AtItem(size_t item, const pg::SqlError &error) {
     return pg::SqlError(error.sqlstate(), ElementPath("items", item) + ": " + error.message(),
                         error.detail(), error.hint());
+}
+
+std::vector<BulkOutcome> BulkChange::Run() {
+    index_ = IndexNeeds(items_);
+    locks_ = StockLocks::Begin(binding_, index_.needs, budget_);
+    for (size_t first = 0; first < index_.needs.size();) {
+        const size_t end = EndOfPart(index_.needs, first);
+        LockPart(first, end);
+        for (const auto &[item, need] : part_items_) {
+            Apply(item, levels_[need]);
+        }
+        // What is raised at the end is every shortage: the rest is looked at, and not written.
+        if (policy_ == BulkPolicy::kBestEffort || !Failed()) {
+            WritePart();
+        }
+        first = end;
+    }
+    if (policy_ == BulkPolicy::kAllOrNothing) {
+        RaiseFailures();
+    }
+    return std::move(outcomes_);
+}
+
+// Locks the rows of these needs, and gets working_, levels_ and part_items_ ready.
+void BulkChange::LockPart(size_t first, size_t end) {
+    const auto at = [this](size_t need) {
+        return index_.needs.begin() + static_cast<ptrdiff_t>(need);
+    };
+    const std::vector<StockNeed> needs(at(first), at(end));
+    locks_->Await(first, end, budget_);
+    std::vector<std::vector<Level>> locked = LockLevels(binding_, needs, budget_);
+    working_.clear();
+    levels_.assign(needs.size(), {});
+    places_.clear();
+    for (size_t i = 0; i < needs.size(); i++) {
+        for (Level &level : locked[i]) {
+            const auto place = places_.emplace_hint(
+                places_.end(), std::make_pair(needs[i].variant.text, level.location),
+                working_.size());
+            levels_[i].push_back(place->second);
+            if (place->second == working_.size()) {
+                WorkingLevel &working = working_.emplace_back();
+                working.change.variant = needs[i].variant;
+                working.change.level = std::move(level);
+            }
+        }
+    }
+    part_items_.clear();
+    for (size_t need = first; need < end; need++) {
+        for (size_t i = index_.begin[need]; i < index_.begin[need + 1]; i++) {
+            part_items_.emplace_back(index_.items[i], need - first);
+        }
+    }
+    std::sort(part_items_.begin(), part_items_.end());
+    written_.clear();
+}
+
+void BulkChange::Apply(size_t number, const std::vector<size_t> &places) {
+    const BulkItem &item = items_[number];
+    BulkOutcome &outcome = outcomes_[number];
+    outcome.variant_id = item.need.variant.text;
+    outcome.delta = item.delta;
+    std::vector<Level> current;  // with what earlier items have done
+    current.reserve(places.size());
+    for (const size_t place : places) {
+        current.push_back(working_[place].change.level);
+        current.back().on_hand += working_[place].change.delta;
+    }
+    try {
+        const Level &level = ChooseLevel(item.need, current, item.delta, Floor::kPhysical);
+        CheckExpected(item, level);
+        outcome.quantity_after = AddToStock(binding_, level, item.delta);
+        outcome.quantity_before = level.on_hand;
+        outcome.location_id = level.location;
+        const size_t place = places[static_cast<size_t>(&level - current.data())];
+        working_[place].change.delta += item.delta;
+        working_[place].changed = true;
+        written_.emplace_back(number, place);
+    } catch (const pg::SqlError &error) {
+        outcome.sqlstate = unpack_sql_state(error.sqlstate());
+        outcome.message = error.message();
+        if (error.sqlstate() == pg::kInsufficientStock) {
+            shortages_.emplace_back(number, ShortageOf(item, current));
+        } else if (!first_other_ || number < first_other_->first) {
+            first_other_.emplace(number, AtItem(number, error));
+        }
+    }
+}
+
+void BulkChange::WritePart() {
+    std::vector<StockChange> changes;
+    for (const auto &place : places_) {
+        if (working_[place.second].changed) {
+            StockChange &change = working_[place.second].change;
+            change.grant = locks_->FenceFor(change.variant.text, change.level);
+            changes.push_back(change);
+        }
+    }
+    if (!changes.empty()) {
+        WriteChangesOnly(binding_, changes, occasion_);
+    }
+    for (const auto &[item, place] : written_) {
+        outcomes_[item].grant = working_[place].change.grant;
+    }
+}
+
+// Every shortage, in the order of the items, or else the first other failure.
+void BulkChange::RaiseFailures() {
+    if (first_other_) {
+        throw pg::SqlError(first_other_->second);
+    }
+    if (!shortages_.empty()) {
+        std::sort(shortages_.begin(), shortages_.end(),
+                  [](const auto &a, const auto &b) { return a.first < b.first; });
+        std::vector<Shortage> shortages;
+        for (auto &shortage : shortages_) {
+            shortages.push_back(std::move(shortage.second));
+        }
+        throw InsufficientStock(shortages);
+    }
 }
 
 const Level &LevelAt(const std::vector<Level> &levels, const StockNeed &need) {
@@ -166,57 +313,7 @@ std::vector<BulkItem> ReadBulkItems(const Binding &binding, const Json &items) {
 std::vector<BulkOutcome> AdjustBulk(Binding &binding, const std::vector<BulkItem> &items,
                                     BulkPolicy policy, const Occasion &occasion,
                                     locking::WaitBudget &budget) {
-    const NeedIndex index = IndexNeeds(items);
-    StockLocks locks = StockLocks::Acquire(binding, index.needs, budget);
-    const std::vector<std::vector<Level>> levels = LockLevels(binding, index.needs, budget);
-    std::map<LevelKey, WorkingLevel> working;
-    for (size_t i = 0; i < index.needs.size(); i++) {
-        for (const Level &level : levels[i]) {
-            WorkingLevel &entry = working[{index.needs[i].variant.text, level.location}];
-            entry.change.variant = index.needs[i].variant;
-            entry.change.level = level;
-        }
-    }
-    std::vector<BulkOutcome> outcomes(items.size());
-    std::vector<Shortage> shortages;
-    std::optional<pg::SqlError> first_other;
-    for (size_t i = 0; i < items.size(); i++) {
-        const std::vector<Level> &locked = levels[index.of_item[i]];
-        outcomes[i].variant_id = items[i].need.variant.text;
-        outcomes[i].delta = items[i].delta;
-        try {
-            ApplyItem(binding, items[i], locked, &working, &outcomes[i]);
-        } catch (const pg::SqlError &error) {
-            outcomes[i].sqlstate = unpack_sql_state(error.sqlstate());
-            outcomes[i].message = error.message();
-            if (error.sqlstate() == pg::kInsufficientStock) {
-                shortages.push_back(
-                    ShortageOf(items[i], CurrentLevels(items[i].need, locked, working)));
-            } else if (!first_other) {
-                first_other = AtItem(i, error);
-            }
-        }
-    }
-    if (policy == BulkPolicy::kAllOrNothing) {
-        RaiseFailures(shortages, first_other);
-    }
-    std::vector<StockChange> changes;
-    for (auto &entry : working) {
-        if (entry.second.changed) {
-            StockChange &change = entry.second.change;
-            change.grant = locks.FenceFor(change.variant.text, change.level);
-            changes.push_back(change);
-        }
-    }
-    if (!changes.empty()) {
-        WriteChanges(binding, changes, occasion);
-    }
-    for (BulkOutcome &outcome : outcomes) {
-        if (!outcome.sqlstate) {
-            outcome.grant = working.at({outcome.variant_id, *outcome.location_id}).change.grant;
-        }
-    }
-    return outcomes;
+    return BulkChange(binding, items, policy, occasion, budget).Run();
 }
 
 std::vector<AdjustmentResult> TransferStock(Binding &binding, const Transfer &transfer,

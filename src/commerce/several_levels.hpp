@@ -1,7 +1,9 @@
 // Changes of several levels in one call: bulk adjustments and transfers between locations.
 //
-// Runs in: backends. All keys at once, all rows at once, one statement that writes: the number of
-// statements does not depend on the number of items.
+// Runs in: backends. A large change is worked off in parts of about a thousand levels: a part's
+// rows are locked, looked at and written, with one statement each, while Redis is asked for the
+// locks of the next. Gates are all taken first; a part's locks come before its rows, and both
+// before those of the next part.
 
 #pragma once
 

@@ -250,41 +250,54 @@ std::string StockLocks::KeyOf(const std::string &variant, const std::string &loc
     return locking::StockKey(variant, per_location_ ? location : std::string());
 }
 
-StockLocks StockLocks::Acquire(Binding &binding, const std::vector<StockNeed> &needs,
-                               locking::WaitBudget &budget,
-                               std::vector<locking::LockRequest> with) {
-    StockLocks locks;
-    locks.per_location_ = binding.lock_per_location();
+void StockLocks::FindKeys(Binding &binding, const std::vector<StockNeed> &needs) {
+    per_location_ = binding.lock_per_location();
     std::vector<std::vector<Level>> seen;
     const bool restricted = RowSecurityApplies(binding.table(TableId::kStockLevel));
-    if (restricted || locks.per_location_) {
+    if (restricted || per_location_) {
         seen = PeekLevels(binding, needs);
     }
-    std::set<std::string> keys;
+    keys_.resize(needs.size());
     for (size_t i = 0; i < needs.size(); i++) {
         if (restricted && seen[i].empty()) {
             throw StockItemNotFound(needs[i]);
         }
-        if (!locks.per_location_) {
-            keys.insert(locks.KeyOf(needs[i].variant.text, {}));
+        if (!per_location_) {
+            keys_[i].push_back(KeyOf(needs[i].variant.text, {}));
         } else if (needs[i].location) {
-            keys.insert(locks.KeyOf(needs[i].variant.text, needs[i].location->text));
+            keys_[i].push_back(KeyOf(needs[i].variant.text, needs[i].location->text));
         } else {
             for (const Level &level : seen[i]) {
-                keys.insert(locks.KeyOf(needs[i].variant.text, level.location));
+                keys_[i].push_back(KeyOf(needs[i].variant.text, level.location));
             }
         }
     }
+    intents_ = ProductIntents(binding, needs);
+}
+
+// Of every key and product; of a key of several needs more than one.
+std::vector<locking::LockRequest> StockLocks::Requests() const {
+    std::vector<locking::LockRequest> requests;
+    for (const std::vector<std::string> &keys : keys_) {
+        for (const std::string &key : keys) {
+            requests.push_back({key, locking::LockKind::kInventory, 0});
+        }
+    }
+    requests.insert(requests.end(), intents_.begin(), intents_.end());
+    return requests;
+}
+
+StockLocks StockLocks::Acquire(Binding &binding, const std::vector<StockNeed> &needs,
+                               locking::WaitBudget &budget,
+                               std::vector<locking::LockRequest> with) {
+    StockLocks locks;
+    locks.FindKeys(binding, needs);
     const size_t others = with.size();
     std::vector<locking::LockRequest> requests = std::move(with);
-    for (const std::string &key : keys) {
-        requests.push_back({key, locking::LockKind::kInventory, 0});
-    }
-    const size_t stock_keys = requests.size();
-    for (locking::LockRequest &intent : ProductIntents(binding, needs)) {
-        requests.push_back(std::move(intent));
-    }
+    const std::vector<locking::LockRequest> own = locks.Requests();
+    requests.insert(requests.end(), own.begin(), own.end());
     const std::vector<locking::Grant> grants = locking::AcquireLocks(requests, budget);
+    const size_t stock_keys = requests.size() - locks.intents_.size();
     for (size_t i = stock_keys; i < grants.size(); i++) {
         locks.products_in_redis_ = locks.products_in_redis_ && grants[i].redis;
     }
@@ -293,6 +306,25 @@ StockLocks StockLocks::Acquire(Binding &binding, const std::vector<StockNeed> &n
         locks.grants_.emplace(requests[i].key, grants[i]);
     }
     return locks;
+}
+
+StockLocks StockLocks::Begin(Binding &binding, const std::vector<StockNeed> &needs,
+                             locking::WaitBudget &budget) {
+    StockLocks locks;
+    locks.FindKeys(binding, needs);
+    locks.sequence_.emplace(locks.Requests(), budget);
+    return locks;
+}
+
+void StockLocks::Await(size_t first, size_t end, locking::WaitBudget &budget) {
+    for (const locking::LockRequest &intent : std::exchange(intents_, {})) {
+        products_in_redis_ = products_in_redis_ && sequence_->Await(intent, budget).redis;
+    }
+    for (size_t i = first; i < end; i++) {
+        for (const std::string &key : keys_[i]) {
+            grants_.emplace(key, sequence_->Await({key, locking::LockKind::kInventory, 0}, budget));
+        }
+    }
 }
 
 locking::Grant StockLocks::FenceFor(const std::string &variant, const Level &level) {

@@ -67,13 +67,24 @@ class StockLocks final {
                               std::vector<locking::LockRequest> with = {});
     const std::vector<locking::Grant> &others() const { return others_; }
 
+    // The same for a call that works its needs off in order: has the gates of all keys, and awaits
+    // the locks of the needs [first, end) when it comes to them (locking::LockSequence).
+    static StockLocks Begin(Binding &binding, const std::vector<StockNeed> &needs,
+                            locking::WaitBudget &budget);
+    void Await(size_t first, size_t end, locking::WaitBudget &budget);
+
     // The fence to write into this row. The row must be locked.
     locking::Grant FenceFor(const std::string &variant, const Level &level);
 
   private:
     std::string KeyOf(const std::string &variant, const std::string &location) const;
+    void FindKeys(Binding &binding, const std::vector<StockNeed> &needs);
+    std::vector<locking::LockRequest> Requests() const;
 
-    std::map<std::string, locking::Grant> grants_;
+    std::vector<std::vector<std::string>> keys_;  // of each need
+    std::vector<locking::LockRequest> intents_;   // on products
+    std::optional<locking::LockSequence> sequence_;
+    std::unordered_map<std::string, locking::Grant> grants_;
     std::vector<locking::Grant> others_;
     bool per_location_ = false;
     bool products_in_redis_ = true;  // the products' keys are excluded there too

@@ -11,6 +11,35 @@ uint64 *hashes = nullptr;  // of the holds, close together: Find() reads nothing
 size_t count = 0;
 size_t capacity = 0;
 
+// Where the holds of a large transaction stand, by hash: open addressing, twice as many places as
+// holds, 0 = free, else a hold's number plus one. Holds before `indexed` are in it; it is begun
+// anew after a hold has gone.
+constexpr size_t kFewHolds = 32;  // are looked through
+uint32 *places = nullptr;
+size_t indexed = 0;
+
+size_t PlaceOf(uint64 hash) {
+    return static_cast<size_t>(hash % (capacity * 2));
+}
+
+void IndexHolds() {
+    if (indexed == 0) {
+        memset(places, 0, capacity * 2 * sizeof(uint32));
+    }
+    for (; indexed < count; indexed++) {
+        size_t place = PlaceOf(hashes[indexed]);
+        while (places[place] != 0) {
+            place = (place + 1) % (capacity * 2);
+        }
+        places[place] = static_cast<uint32>(indexed + 1);
+    }
+}
+
+bool IsOf(const Hold &hold, const std::string &key, LockMode mode) {
+    return !hold.ending && hold.mode == mode && hold.key_length == key.size() &&
+           memcmp(hold.key, key.data(), key.size()) == 0;
+}
+
 }  // namespace
 
 void HoldSet::Reserve(size_t more) {
@@ -28,7 +57,13 @@ void HoldSet::Reserve(size_t more) {
         return static_cast<uint64 *>(hashes == nullptr ? MemoryContextAlloc(TopMemoryContext, bytes)
                                                        : repalloc(hashes, bytes));
     });
+    places = pg::Call([&] {
+        const Size bytes = mul_size(sizeof(uint32) * 2, wanted);
+        return static_cast<uint32 *>(places == nullptr ? MemoryContextAlloc(TopMemoryContext, bytes)
+                                                       : repalloc(places, bytes));
+    });
     capacity = wanted;
+    indexed = 0;
 }
 
 Hold *HoldSet::Add(const std::string &key, uint64 hash, LockKind kind, LockMode mode) {
@@ -49,17 +84,23 @@ Hold *HoldSet::Add(const std::string &key, uint64 hash, LockKind kind, LockMode 
 
 void HoldSet::RemoveLast() {
     count--;
+    indexed = indexed > count ? 0 : indexed;
 }
 
 Hold *HoldSet::Find(const std::string &key, uint64 hash, LockMode mode) {
-    for (size_t i = 0; i < count; i++) {
-        if (hashes[i] != hash) {
-            continue;
+    if (count <= kFewHolds) {
+        for (size_t i = 0; i < count; i++) {
+            if (hashes[i] == hash && IsOf(holds[i], key, mode)) {
+                return &holds[i];
+            }
         }
-        Hold *hold = &holds[i];
-        if (!hold->ending && hold->mode == mode && hold->key_length == key.size() &&
-            memcmp(hold->key, key.data(), key.size()) == 0) {
-            return hold;
+        return nullptr;
+    }
+    IndexHolds();
+    for (size_t place = PlaceOf(hash); places[place] != 0; place = (place + 1) % (capacity * 2)) {
+        const size_t i = places[place] - 1;
+        if (hashes[i] == hash && IsOf(holds[i], key, mode)) {
+            return &holds[i];
         }
     }
     return nullptr;
@@ -87,6 +128,7 @@ void HoldSet::Sweep() {
         }
     }
     count = kept;
+    indexed = 0;
 }
 
 }  // namespace inventory_lock::locking

@@ -18,6 +18,7 @@ constexpr int64 kWorkerReturnsUs = 3000000;   // the postmaster starts another o
 constexpr long kMaxSleepMs = 200;
 
 shared::Slot *pending = nullptr;  // the slot while a request is under way
+uint64 ahead = 0;                 // its number, when nobody waits for it yet
 
 uint32 LeaseWaitEvent() {
     static uint32 event = 0;
@@ -68,6 +69,32 @@ WaitEnd WaitForAnswer(shared::Slot *slot, uint64 request, int64 our_limit_us,
     }
 }
 
+shared::Slot *OwnSlot() {
+    shared::SlotArray *slots = shared::Slots();
+    const int32 index = pg::MyProcIndex();
+    return index >= 0 && index < slots->count ? shared::SlotAt(slots, index) : nullptr;
+}
+
+// Publishes a request in the slot, which nothing is pending in. Returns its number.
+uint64 FillSlot(shared::Slot *slot, shared::Operation operation, const std::vector<int32> &entries,
+                bool no_wait, uint64 raise_above) {
+    Assert(entries.empty() == (operation == shared::Operation::kForeign) &&
+           entries.size() <= shared::kMaxKeysPerRequest);
+    slot->operation = operation;
+    slot->no_wait = no_wait;
+    slot->count = static_cast<uint32>(entries.size());
+    slot->raise_above = raise_above;
+    for (size_t i = 0; i < entries.size(); i++) {
+        slot->entries[i] = static_cast<uint32>(entries[i]);
+    }
+    slot->outcome = shared::Outcome::kNone;
+    pending = slot;
+    IL_INJECT("request-written");
+    const uint64 request = shared::Fill(shared::Slots(), pg::MyProcIndex());
+    shared::WakeWorker();
+    return request;
+}
+
 }  // namespace
 
 bool WorkerServes() {
@@ -81,24 +108,16 @@ bool WorkerServes() {
 
 LeaseAnswer AskWorker(shared::Operation operation, const std::vector<int32> &entries, bool no_wait,
                       uint64 raise_above, WaitBudget &budget) {
-    Assert(entries.empty() == (operation == shared::Operation::kForeign) &&
-           entries.size() <= shared::kMaxKeysPerRequest);
-    AbandonRequest();
-    shared::SlotArray *slots = shared::Slots();
-    const int32 index = pg::MyProcIndex();
-    if (index < 0 || index >= slots->count) {
+    uint64 request = operation == shared::Operation::kAcquire && !no_wait && IsAskedAhead(entries)
+                         ? std::exchange(ahead, 0)
+                         : 0;
+    if (request == 0) {
+        AbandonRequest();
+    }
+    shared::Slot *slot = OwnSlot();
+    if (slot == nullptr) {
         return {};
     }
-    shared::Slot *slot = shared::SlotAt(slots, index);
-    slot->operation = operation;
-    slot->no_wait = no_wait;
-    slot->count = static_cast<uint32>(entries.size());
-    slot->raise_above = raise_above;
-    for (size_t i = 0; i < entries.size(); i++) {
-        slot->entries[i] = static_cast<uint32>(entries[i]);
-    }
-    slot->outcome = shared::Outcome::kNone;
-
     const int64 started_us = pg::BootUs();
     const int64 left_ms = budget.no_wait() ? INT64_MAX : budget.LeftMs();
     const int64 our_limit_us =
@@ -106,10 +125,9 @@ LeaseAnswer AskWorker(shared::Operation operation, const std::vector<int32> &ent
     const int64 lock_timeout_us =
         LockTimeout > 0 ? started_us + static_cast<int64>(LockTimeout) * kUsPerMs : INT64_MAX;
 
-    pending = slot;
-    IL_INJECT("request-written");
-    const uint64 request = shared::Fill(slots, index);
-    shared::WakeWorker();
+    if (request == 0) {
+        request = FillSlot(slot, operation, entries, no_wait, raise_above);
+    }
     IL_INJECT("request-filled");
     const WaitEnd end =
         pg::Call([&] { return WaitForAnswer(slot, request, our_limit_us, lock_timeout_us); });
@@ -134,7 +152,21 @@ LeaseAnswer AskWorker(shared::Operation operation, const std::vector<int32> &ent
     return answer;
 }
 
+void AskAhead(const std::vector<int32> &entries) {
+    AbandonRequest();
+    if (shared::Slot *slot = OwnSlot()) {
+        ahead = FillSlot(slot, shared::Operation::kAcquire, entries, false, 0);
+    }
+}
+
+bool IsAskedAhead(const std::vector<int32> &entries) {
+    return ahead != 0 && pending->count == entries.size() &&
+           std::equal(entries.begin(), entries.end(), pending->entries,
+                      [](int32 a, uint32 b) { return static_cast<uint32>(a) == b; });
+}
+
 void AbandonRequest() {
+    ahead = 0;
     if (pending != nullptr) {
         shared::Abandon(pending);
         pending = nullptr;

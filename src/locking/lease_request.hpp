@@ -2,8 +2,8 @@
 //
 // Runs in: backends. One request at a time per backend (slot.hpp). Every way out of the wait that
 // is not an answer abandons the request: a limit does so here, an ERROR or FATAL through the end
-// of the (sub)transaction (AbandonRequest). What the worker does late then finds interest 0 and
-// is undone by it.
+// of the (sub)transaction (AbandonRequest). The same ends one that nobody has come to wait for.
+// What the worker does late then finds interest 0 and is undone by it.
 
 #pragma once
 
@@ -23,6 +23,13 @@ struct LeaseAnswer {
 // 55P03), answering cancel and timeouts. Unavailable when no worker serves.
 LeaseAnswer AskWorker(shared::Operation operation, const std::vector<int32> &entries, bool no_wait,
                       uint64 raise_above, WaitBudget &budget);
+
+// Asks for leases without waiting. AskWorker() for the same entries then waits for that answer; any
+// other request gives it up. Never raises.
+void AskAhead(const std::vector<int32> &entries);
+
+// Has AskAhead() asked for these, and nothing else been asked since?
+bool IsAskedAhead(const std::vector<int32> &entries);
 
 // Gives up a request that an error left behind. Never raises.
 void AbandonRequest();

@@ -213,7 +213,40 @@ LeaseAnswer AskForLeases(const Hold *hold, const std::vector<int32> &missing, bo
     }
 }
 
+// What the worker reads of an entry that is asked for.
+void PrepareToAsk(const Hold &hold) {
+    shared::LeaseEntry *entry = shared::Entry(shared::Leases(), hold.entry);
+    SpinLockAcquire(&entry->mutex);
+    entry->ttl_ms = hold.ttl_ms;
+    entry->blocker.token[0] = '\0';
+    SpinLockRelease(&entry->mutex);
+}
+
 }  // namespace
+
+void AskForLeasesAhead(size_t first, size_t count) {
+    if (shared::Get() == nullptr || !pg::settings::RedisConfigured() || BreakerOpen()) {
+        return;
+    }
+    std::vector<int32> missing;
+    bool all = true;
+    for (size_t i = first; i < first + count; i++) {
+        const Hold *hold = HoldSet::begin() + i;
+        if (hold->since_us == 0) {
+            missing.push_back(hold->entry);
+            all = all && CanAdopt(hold);
+        }
+    }
+    if (all) {
+        return;
+    }
+    for (size_t i = first; i < first + count; i++) {
+        if (const Hold *hold = HoldSet::begin() + i; hold->since_us == 0) {
+            PrepareToAsk(*hold);
+        }
+    }
+    AskAhead(missing);
+}
 
 Leased TakeLeases(size_t first, size_t count, bool no_wait, WaitBudget &budget) {
     auto hold_at = [&](size_t i) { return HoldSet::begin() + first + i; };
@@ -225,16 +258,21 @@ Leased TakeLeases(size_t first, size_t count, bool no_wait, WaitBudget &budget) 
             all = asked || down || hold_at(i)->since_us != 0 || CanAdopt(hold_at(i));
         }
         std::vector<int32> missing;
+        std::vector<size_t> missing_holds;
+        const auto miss = [&](size_t i) {
+            missing.push_back(hold_at(i)->entry);
+            missing_holds.push_back(i);
+        };
         if (!all) {  // take none before all can be taken: no holding while waiting
             for (size_t i = 0; i < count; i++) {
                 if (hold_at(i)->since_us == 0) {
-                    missing.push_back(hold_at(i)->entry);
+                    miss(i);
                 }
             }
         } else {
             for (size_t i = 0; i < count; i++) {
                 if (hold_at(i)->since_us == 0 && !Adopt(hold_at(i), asked || down)) {
-                    missing.push_back(hold_at(i)->entry);
+                    miss(i);
                 }
             }
         }
@@ -244,14 +282,10 @@ Leased TakeLeases(size_t first, size_t count, bool no_wait, WaitBudget &budget) 
         if (down) {
             break;
         }
-        for (const int32 index : missing) {
-            shared::LeaseEntry *entry = shared::Entry(shared::Leases(), index);
-            const Hold *hold = std::find_if(hold_at(0), hold_at(count),
-                                            [&](const Hold &h) { return h.entry == index; });
-            SpinLockAcquire(&entry->mutex);
-            entry->ttl_ms = hold->ttl_ms;
-            entry->blocker.token[0] = '\0';
-            SpinLockRelease(&entry->mutex);
+        if (!IsAskedAhead(missing)) {
+            for (const size_t i : missing_holds) {
+                PrepareToAsk(*hold_at(i));
+            }
         }
         if (!no_wait && !budget.unlimited() && budget.LeftMs() == 0) {
             ThrowTimedOut(hold_at(0));

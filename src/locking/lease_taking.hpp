@@ -17,6 +17,10 @@ enum class Leased : uint8 { kAll, kBusy };
 // else has a key, and `no_wait`. Raises IL010, IL012, 55P03, 57014, 40P01.
 Leased TakeLeases(size_t first, size_t count, bool no_wait, WaitBudget &budget);
 
+// Asks for the leases of these holds already, if there is anything to ask. Does not wait, nor
+// raise.
+void AskForLeasesAhead(size_t first, size_t count);
+
 // Raises IL010, saying who has the key and for how long.
 [[noreturn]] void ThrowTimedOut(const Hold *hold);
 

@@ -109,19 +109,6 @@ void LogGrants(size_t first, size_t count, const WaitBudget &budget) {
     });
 }
 
-// The longest of a call's waits: for which key, and who had it. Only looked at for log_min_wait.
-struct LongestWait {
-    double ms = 0;
-    size_t hold = 0;     // number in the hold set
-    std::string holder;  // "pid:1234", or the token in Redis of somebody elsewhere; "-" = not known
-
-    void Note(double waited_ms, size_t number, const std::string &who) {
-        if (waited_ms > ms) {
-            *this = {waited_ms, number, who.empty() ? "-" : who};
-        }
-    }
-};
-
 // Who of this server has the key of a hold that is about to queue; "" = nobody.
 std::string LocalHolder(const Hold &hold) {
     if (hold.entry < 0) {
@@ -132,44 +119,6 @@ std::string LocalHolder(const Hold &hold) {
     const int32 pid = entry->holder_pid;
     SpinLockRelease(&entry->mutex);
     return pid != 0 ? "pid:" + std::to_string(pid) : "";
-}
-
-// Who elsewhere had one of the keys when their leases were asked for.
-void NoteLeaseWait(size_t first, size_t count, double waited_ms, LongestWait *longest) {
-    for (size_t i = first; i < first + count; i++) {
-        const Hold *hold = HoldSet::begin() + i;
-        if (hold->entry < 0) {
-            continue;
-        }
-        shared::LeaseEntry *entry = shared::Entry(shared::Leases(), hold->entry);
-        char token[shared::kBlockerBytes];
-        SpinLockAcquire(&entry->mutex);
-        memcpy(token, entry->waited_for, sizeof(token));
-        SpinLockRelease(&entry->mutex);
-        if (token[0] != '\0') {
-            longest->Note(waited_ms, i, token);
-            return;
-        }
-    }
-    longest->Note(waited_ms, first, "");
-}
-
-// One line for a call that waited long: for which key, who had it, and where the time went.
-void LogSlowWait(size_t count, double gate_ms, const LongestWait &longest,
-                 const WaitBudget &budget) {
-    const int limit = pg::settings::log_min_wait_ms;
-    if (limit < 0 || budget.WaitedMs() < limit) {
-        return;
-    }
-    const double waited_ms = budget.WaitedMs();
-    const char *holder = longest.holder.empty() ? "-" : longest.holder.c_str();
-    pg::Call([&] {
-        const Hold *hold = HoldSet::begin() + longest.hold;
-        ereport(LOG, (errmsg("slow lock: key=%s holder=%s keys=%zu protection=%s waited_ms=%.1f "
-                             "gate_ms=%.1f lease_ms=%.1f",
-                             hold->key, holder, count, ProtectionOf(hold), waited_ms, gate_ms,
-                             waited_ms - gate_ms)));
-    });
 }
 
 // The settings say that this transaction's locks may go before its flush.
@@ -237,14 +186,54 @@ bool Before(const LockRequest *a, const LockRequest *b) {
     return rank(a) != rank(b) ? rank(a) < rank(b) : a->key < b->key;
 }
 
+// What a LockSequence asks for first: few, for there is nothing to do until they are there.
+constexpr size_t kFirstKeys = 256;
+
+// Moves *next to the first hold that has its gate alone, and counts those from there on, as many as
+// one request may ask for.
+size_t Outstanding(size_t *next, size_t end, size_t limit = shared::kMaxKeysPerRequest) {
+    const auto outstanding = [](size_t i) {
+        const Hold *hold = HoldSet::begin() + i;
+        return hold->since_us == 0 && !hold->ending;
+    };
+    while (*next < end && !outstanding(*next)) {
+        ++*next;
+    }
+    size_t count = 0;
+    while (count < limit && *next + count < end && outstanding(*next + count)) {
+        count++;
+    }
+    return count;
+}
+
+// Takes the leases that a LockSequence of the calling call has not come to yet.
+void TakeOutstanding(WaitBudget &budget) {
+    size_t next = 0;
+    while (const size_t count = Outstanding(&next, HoldSet::size())) {
+        if (TakeLeases(next, count, budget.no_wait(), budget) == Leased::kBusy) {
+            ThrowTimedOut(HoldSet::begin() + next);
+        }
+        next += count;
+    }
+}
+
 }  // namespace
 
-std::vector<Grant> AcquireLocks(const std::vector<LockRequest> &requests, WaitBudget &budget) {
+void LockSequence::LongestWait::Note(double waited_ms, size_t number, const std::string &who) {
+    if (waited_ms > ms) {
+        *this = {waited_ms, number, who.empty() ? "-" : who};
+    }
+}
+
+LockSequence::LockSequence(const std::vector<LockRequest> &requests, WaitBudget &budget) {
     CheckContext();
     VerifyHolds(false);
     std::vector<const LockRequest *> sorted;
+    bool outstanding = false;
     for (const LockRequest &request : requests) {
-        if (FindHold(request) == nullptr) {
+        if (const Hold *hold = FindHold(request)) {
+            outstanding = outstanding || hold->since_us == 0;
+        } else {
             RefuseUpgrade(request);
             sorted.push_back(&request);
         }
@@ -254,43 +243,124 @@ std::vector<Grant> AcquireLocks(const std::vector<LockRequest> &requests, WaitBu
     };
     std::sort(sorted.begin(), sorted.end(), Before);
     sorted.erase(std::unique(sorted.begin(), sorted.end(), same), sorted.end());
-
+    if (outstanding || !sorted.empty()) {
+        TakeOutstanding(budget);
+    }
+    first_ = next_ = end_ = HoldSet::size();
     if (!sorted.empty()) {
-        CheckKeyLimit(sorted.size());
-        HoldSet::Reserve(sorted.size());
-        ConsiderEarlyRelease();
-        const size_t first = HoldSet::size();
-        const bool noting = pg::settings::log_min_wait_ms >= 0;
-        LongestWait longest{0, first, {}};
-        for (const LockRequest *request : sorted) {
-            Hold *hold = AddHold(*request);
-            IL_INJECT("joined");
-            const double before_ms = budget.WaitedMs();
-            const std::string holder = noting ? LocalHolder(*hold) : std::string();
-            if (TakeGate(*hold, budget) != GateResult::kGot) {
-                ThrowTimedOut(hold);
-            }
-            if (noting) {
-                longest.Note(budget.WaitedMs() - before_ms, HoldSet::size() - 1, holder);
-            }
+        TakeGates(sorted, budget);
+    }
+}
+
+void LockSequence::TakeGates(const std::vector<const LockRequest *> &sorted, WaitBudget &budget) {
+    CheckKeyLimit(sorted.size());
+    HoldSet::Reserve(sorted.size());
+    ConsiderEarlyRelease();
+    const bool noting = pg::settings::log_min_wait_ms >= 0;
+    longest_.hold = first_;
+    for (const LockRequest *request : sorted) {
+        Hold *hold = AddHold(*request);
+        IL_INJECT("joined");
+        const double before_ms = budget.WaitedMs();
+        const std::string holder = noting ? LocalHolder(*hold) : std::string();
+        if (TakeGate(*hold, budget) != GateResult::kGot) {
+            ThrowTimedOut(hold);
         }
-        IL_INJECT("gate-got");
-        const double gate_ms = budget.WaitedMs();
-        for (size_t done = 0; done < sorted.size();) {
-            const size_t count = std::min<size_t>(sorted.size() - done, shared::kMaxKeysPerRequest);
-            if (TakeLeases(first + done, count, budget.no_wait(), budget) == Leased::kBusy) {
-                ThrowTimedOut(HoldSet::begin() + first + done);
-            }
-            done += count;
-        }
-        IL_INJECT("lease-got");
-        LogGrants(first, sorted.size(), budget);
         if (noting) {
-            NoteLeaseWait(first, sorted.size(), budget.WaitedMs() - gate_ms, &longest);
-            LogSlowWait(sorted.size(), gate_ms, longest, budget);
+            longest_.Note(budget.WaitedMs() - before_ms, HoldSet::size() - 1, holder);
         }
     }
+    end_ = HoldSet::size();
+    gate_ms_ = budget.WaitedMs();
+    IL_INJECT("gate-got");
+}
 
+void LockSequence::TakeLeasesOfNext(bool ask_ahead, WaitBudget &budget) {
+    const bool first_few = ask_ahead && next_ == first_;
+    const size_t count =
+        Outstanding(&next_, end_, first_few ? kFirstKeys : shared::kMaxKeysPerRequest);
+    if (count == 0) {
+        return;
+    }
+    const double before_ms = budget.WaitedMs();
+    if (TakeLeases(next_, count, budget.no_wait(), budget) == Leased::kBusy) {
+        ThrowTimedOut(HoldSet::begin() + next_);
+    }
+    IL_INJECT("lease-got");
+    LogGrants(next_, count, budget);
+    const bool noting = pg::settings::log_min_wait_ms >= 0;
+    if (noting) {
+        NoteLeaseWait(next_, count, budget.WaitedMs() - before_ms);
+    }
+    next_ += count;
+    size_t following = next_;
+    const size_t more = Outstanding(&following, end_);
+    if (more > 0 && ask_ahead && !budget.no_wait()) {
+        AskForLeasesAhead(following, more);
+    }
+    if (more == 0 && noting) {
+        LogSlowWait(budget);
+    }
+}
+
+// Who elsewhere had one of the keys when their leases were asked for.
+void LockSequence::NoteLeaseWait(size_t first, size_t count, double waited_ms) {
+    for (size_t i = first; i < first + count; i++) {
+        const Hold *hold = HoldSet::begin() + i;
+        if (hold->entry < 0) {
+            continue;
+        }
+        shared::LeaseEntry *entry = shared::Entry(shared::Leases(), hold->entry);
+        char token[shared::kBlockerBytes];
+        SpinLockAcquire(&entry->mutex);
+        memcpy(token, entry->waited_for, sizeof(token));
+        SpinLockRelease(&entry->mutex);
+        if (token[0] != '\0') {
+            longest_.Note(waited_ms, i, token);
+            return;
+        }
+    }
+    longest_.Note(waited_ms, first, "");
+}
+
+// One line for a call that waited long: for which key, who had it, and where the time went.
+void LockSequence::LogSlowWait(const WaitBudget &budget) const {
+    const int limit = pg::settings::log_min_wait_ms;
+    if (limit < 0 || budget.WaitedMs() < limit) {
+        return;
+    }
+    const double waited_ms = budget.WaitedMs();
+    const char *holder = longest_.holder.empty() ? "-" : longest_.holder.c_str();
+    pg::Call([&] {
+        const Hold *hold = HoldSet::begin() + longest_.hold;
+        ereport(LOG, (errmsg("slow lock: key=%s holder=%s keys=%zu protection=%s waited_ms=%.1f "
+                             "gate_ms=%.1f lease_ms=%.1f",
+                             hold->key, holder, end_ - first_, ProtectionOf(hold), waited_ms,
+                             gate_ms_, waited_ms - gate_ms_)));
+    });
+}
+
+void LockSequence::AwaitAll(WaitBudget &budget) {
+    while (next_ < end_) {
+        TakeLeasesOfNext(false, budget);
+    }
+}
+
+Grant LockSequence::Await(const LockRequest &request, WaitBudget &budget) {
+    for (;;) {
+        const Hold *hold = FindHold(request);
+        if (hold != nullptr && hold->since_us != 0) {
+            return GrantOf(*hold);
+        }
+        if (hold == nullptr || next_ >= end_) {
+            throw pg::SqlError(ERRCODE_INTERNAL_ERROR, "lock \"" + request.key + "\" is not held");
+        }
+        TakeLeasesOfNext(true, budget);
+    }
+}
+
+std::vector<Grant> AcquireLocks(const std::vector<LockRequest> &requests, WaitBudget &budget) {
+    LockSequence(requests, budget).AwaitAll(budget);
     std::vector<Grant> grants;
     grants.reserve(requests.size());
     for (const LockRequest &request : requests) {
@@ -302,6 +372,8 @@ std::vector<Grant> AcquireLocks(const std::vector<LockRequest> &requests, WaitBu
 std::optional<Grant> TryAcquireLock(const LockRequest &request) {
     CheckContext();
     VerifyHolds(false);
+    WaitBudget outstanding = WaitBudget::From(nullptr);
+    TakeOutstanding(outstanding);
     if (const Hold *held = FindHold(request)) {
         return GrantOf(*held);
     }

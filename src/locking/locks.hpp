@@ -65,6 +65,42 @@ struct Grant {
 // wanted to go that way would wait for each other for ever.
 std::vector<Grant> AcquireLocks(const std::vector<LockRequest> &requests, WaitBudget &budget);
 
+// The same for a call that works many keys off one after the other: all gates are taken at once,
+// and leases when they are awaited, in the order of locking. While the call is at work with those
+// it has, the next ones are being asked for. Used within one call; what it has not awaited at the
+// end, nobody has. A call from within (a trigger's) that locks takes what is outstanding first.
+class LockSequence final {
+  public:
+    // Takes the gates. Raises as AcquireLocks().
+    LockSequence(const std::vector<LockRequest> &requests, WaitBudget &budget);
+
+    // Waits for one of the requested locks and all before it. Raises as AcquireLocks().
+    Grant Await(const LockRequest &request, WaitBudget &budget);
+    void AwaitAll(WaitBudget &budget);
+
+  private:
+    // The longest wait: for which key, and who had it. Only looked at for log_min_wait.
+    struct LongestWait {
+        double ms = 0;
+        size_t hold = 0;     // number in the hold set
+        std::string holder;  // "pid:1234", or the token in Redis of somebody elsewhere; "-" = not
+                             // known
+
+        void Note(double waited_ms, size_t number, const std::string &who);
+    };
+
+    void TakeGates(const std::vector<const LockRequest *> &sorted, WaitBudget &budget);
+    void TakeLeasesOfNext(bool ask_ahead, WaitBudget &budget);
+    void NoteLeaseWait(size_t first, size_t count, double waited_ms);
+    void LogSlowWait(const WaitBudget &budget) const;
+
+    size_t first_ = 0;  // holds of the set: those that are added here,
+    size_t next_ = 0;   // those whose leases are still to be taken,
+    size_t end_ = 0;    // and their end
+    double gate_ms_ = 0;
+    LongestWait longest_;
+};
+
 // The same for one key, without waiting: nullopt when somebody else has it.
 std::optional<Grant> TryAcquireLock(const LockRequest &request);
 

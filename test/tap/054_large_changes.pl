@@ -44,6 +44,24 @@ cmp_ok($many, '<', 4, 'ten thousand in seconds');
 is($node->value(q{SELECT string_agg(DISTINCT protection, ' ') FROM shop.stock_movement WHERE variant_id LIKE 'n%'}),
     'redis', 'all of them locked in Redis');
 is(scalar(my @warned = $session->warnings), 0, 'and nothing to warn of');
+
+# What is held is found again, also after a savepoint with many locks was rolled back.
+sub fences
+{
+    my ($name) = @_;
+    return $session->run(qq{SELECT string_agg(inventory_lock.acquire_lock('$name' || i)::text, ' ' ORDER BY i)
+        FROM generate_series(1, 50) i});
+}
+$session->run('BEGIN');
+my $first = fences('a');
+$session->run('SAVEPOINT s');
+fences('b');
+$session->run('ROLLBACK TO s');
+my $third = fences('c');
+is(fences('a') . fences('c'), $first . $third, 'many locks are held once each');
+is( $session->run(q{SELECT count(*) FROM inventory_lock.get_locks() WHERE pid = pg_backend_pid() AND key LIKE 'lock:%'}),
+    100, 'no more and no fewer of them');
+$session->run('COMMIT');
 $session->quit;
 
 # Tables whose orders and reservations have a single line each, but for those of this test; an outbox with
