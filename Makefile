@@ -5,7 +5,7 @@
 #   make INJECTION=1                         with the points where tests stop, kill and fail processes
 #   make test-features                       layers that show reliability, once with each feature on
 #   make test | demo | bench | load          everything on its own: packages, build, private servers
-#   make check-newer                         test on the next release of Debian, in a root of its own
+#   make check-newer [RELEASE=trixie|forky]  test on a newer release of Debian, in a root of its own
 #
 # `make test`, `make demo` and `make bench` never install into the system's PostgreSQL: they use a
 # copy of it (scripts/private_root).
@@ -53,7 +53,7 @@ else ifeq ($(MAKECMDGOALS),check-newer)
 
 .PHONY: check-newer
 check-newer:
-	@MAKEFLAGS= LAYERS="$(LAYERS)" NEWER_ROOT="$(NEWER_ROOT)" test/newer/run
+	@MAKEFLAGS= RELEASE="$(RELEASE)" LAYERS="$(LAYERS)" NEWER_ROOT="$(NEWER_ROOT)" test/newer/run
 
 else
 
