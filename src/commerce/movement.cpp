@@ -305,13 +305,22 @@ Params ChangeParams(const Binding &binding, const std::vector<StockChange> &chan
     std::vector<std::optional<Datum>> locations;
     std::vector<int64> deltas;
     std::vector<int64> fences;
-    std::vector<std::string> protections;
+    std::vector<std::optional<Datum>> protections;
+    std::optional<Datum> names[2];  // of protections
     for (const StockChange &change : changes) {
+        const StockChange *const before = &change == &changes.front() ? nullptr : &change - 1;
+        const bool same_location =
+            before != nullptr && before->level.location == change.level.location;
         variants.emplace_back(change.variant.value);
-        locations.emplace_back(LocationValue(binding, change.level));
+        locations.push_back(same_location ? locations.back()
+                                          : LocationValue(binding, change.level));
         deltas.push_back(change.delta);
         fences.push_back(static_cast<int64>(change.grant.fence));
-        protections.emplace_back(ProtectionName(change.grant));
+        std::optional<Datum> &name = names[change.grant.redis ? 1 : 0];
+        if (!name) {
+            name = TextDatum(ProtectionName(change.grant));
+        }
+        protections.push_back(name);
     }
     const Column *const location = LocationColumn(binding);
     Params params;
@@ -319,7 +328,7 @@ Params ChangeParams(const Binding &binding, const std::vector<StockChange> &chan
         .Array(locations, location != nullptr ? location->type : TEXTOID)
         .Int8Array(deltas)
         .Int8Array(fences)
-        .TextArray(protections)
+        .Array(protections, TEXTOID)
         .Text(occasion.kind)
         .Text(occasion.reason)
         .Text(occasion.reference_type)

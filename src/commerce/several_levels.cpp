@@ -91,8 +91,7 @@ class BulkChange final {
 
     // Of the present part.
     std::vector<WorkingLevel> working_;
-    std::map<std::pair<std::string, std::string>, size_t> places_;  // in it, by variant, location
-    std::vector<std::vector<size_t>> levels_;                       // of each need: their places
+    std::vector<std::vector<size_t>> levels_;            // of each need: places in working_
     std::vector<std::pair<size_t, size_t>> part_items_;  // items, with the need's number in it
     std::vector<std::pair<size_t, size_t>> written_;     // items that worked, and their places
 };
@@ -148,16 +147,21 @@ void BulkChange::LockPart(size_t first, size_t end) {
     const std::vector<StockNeed> needs(at(first), at(end));
     locks_->Await(first, end, budget_);
     std::vector<std::vector<Level>> locked = LockLevels(binding_, needs, budget_);
-    working_.clear();
     levels_.assign(needs.size(), {});
-    places_.clear();
+    working_.clear();
+    size_t of_variant = 0;  // where the levels of the present variant begin
     for (size_t i = 0; i < needs.size(); i++) {
+        if (i == 0 || needs[i].variant.text != needs[i - 1].variant.text) {
+            of_variant = working_.size();
+        }
         for (Level &level : locked[i]) {
-            const auto place = places_.emplace_hint(
-                places_.end(), std::make_pair(needs[i].variant.text, level.location),
-                working_.size());
-            levels_[i].push_back(place->second);
-            if (place->second == working_.size()) {
+            size_t place = of_variant;
+            while (place < working_.size() &&
+                   working_[place].change.level.location != level.location) {
+                place++;
+            }
+            levels_[i].push_back(place);
+            if (place == working_.size()) {
                 WorkingLevel &working = working_.emplace_back();
                 working.change.variant = needs[i].variant;
                 working.change.level = std::move(level);
@@ -208,12 +212,19 @@ void BulkChange::Apply(size_t number, const std::vector<size_t> &places) {
 
 void BulkChange::WritePart() {
     std::vector<StockChange> changes;
-    for (const auto &place : places_) {
-        if (working_[place.second].changed) {
-            StockChange &change = working_[place.second].change;
+    for (WorkingLevel &working : working_) {
+        if (working.changed) {
+            StockChange &change = working.change;
             change.grant = locks_->FenceFor(change.variant.text, change.level);
             changes.push_back(change);
         }
+    }
+    const auto before = [](const StockChange &a, const StockChange &b) {
+        return std::tie(a.variant.text, a.level.location) <
+               std::tie(b.variant.text, b.level.location);
+    };
+    if (!std::is_sorted(changes.begin(), changes.end(), before)) {
+        std::sort(changes.begin(), changes.end(), before);
     }
     if (!changes.empty()) {
         WriteChangesOnly(binding_, changes, occasion_);

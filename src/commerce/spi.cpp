@@ -4,6 +4,7 @@
 #include "commerce/spi.hpp"
 
 extern "C" {
+#include <access/htup_details.h>
 #include <catalog/pg_type.h>
 #include <nodes/parsenodes.h>
 #include <utils/array.h>
@@ -123,9 +124,18 @@ bool Rows::IsNull(size_t row, int column) const {
 }
 
 Datum Rows::Value(size_t row, int column, bool *is_null) const {
-    return pg::Call([this, row, column, is_null] {
-        return SPI_getbinval(table_->vals[row], table_->tupdesc, column + 1, is_null);
-    });
+    const TupleDesc columns = table_->tupdesc;
+    const auto count = static_cast<size_t>(columns->natts);
+    if (row != taken_apart_) {
+        values_.resize(count + count / sizeof(Datum) + 1);
+        Datum *const values = values_.data();
+        auto *const nulls = reinterpret_cast<bool *>(values + count);
+        const HeapTuple tuple = table_->vals[row];
+        pg::Call([=] { heap_deform_tuple(tuple, columns, values, nulls); });
+        taken_apart_ = row;
+    }
+    *is_null = reinterpret_cast<const bool *>(values_.data() + count)[column];
+    return *is_null ? static_cast<Datum>(0) : values_[static_cast<size_t>(column)];
 }
 
 std::optional<std::string> Rows::OptionalText(size_t row, int column) const {
@@ -134,7 +144,10 @@ std::optional<std::string> Rows::OptionalText(size_t row, int column) const {
     if (is_null) {
         return std::nullopt;
     }
-    const text *const packed = pg::Call([value] { return DatumGetTextPP(value); });
+    const auto *packed = reinterpret_cast<const text *>(DatumGetPointer(value));
+    if (VARATT_IS_EXTENDED(packed) && !VARATT_IS_SHORT(packed)) {
+        packed = pg::Call([value] { return DatumGetTextPP(value); });
+    }
     return std::string(VARDATA_ANY(packed), VARSIZE_ANY_EXHDR(packed));
 }
 

@@ -75,6 +75,9 @@ class Rows final {
   private:
     SPITupleTable *table_;
     uint64 count_;
+    // The row that was looked at last, taken apart: its values, and behind them which are NULL.
+    mutable std::vector<Datum> values_;
+    mutable size_t taken_apart_ = SIZE_MAX;
 };
 
 // One SQL statement with a plan that is made at the first run and kept for the session's life.

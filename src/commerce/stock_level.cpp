@@ -257,34 +257,27 @@ void StockLocks::FindKeys(Binding &binding, const std::vector<StockNeed> &needs)
     if (restricted || per_location_) {
         seen = PeekLevels(binding, needs);
     }
-    keys_.resize(needs.size());
+    const auto add = [this](const std::string &variant, const std::string &location) {
+        requests_.push_back({KeyOf(variant, location), locking::LockKind::kInventory, 0});
+    };
+    requests_.reserve(needs.size());
+    keys_end_.reserve(needs.size());
     for (size_t i = 0; i < needs.size(); i++) {
         if (restricted && seen[i].empty()) {
             throw StockItemNotFound(needs[i]);
         }
         if (!per_location_) {
-            keys_[i].push_back(KeyOf(needs[i].variant.text, {}));
+            add(needs[i].variant.text, {});
         } else if (needs[i].location) {
-            keys_[i].push_back(KeyOf(needs[i].variant.text, needs[i].location->text));
+            add(needs[i].variant.text, needs[i].location->text);
         } else {
             for (const Level &level : seen[i]) {
-                keys_[i].push_back(KeyOf(needs[i].variant.text, level.location));
+                add(needs[i].variant.text, level.location);
             }
         }
+        keys_end_.push_back(requests_.size());
     }
     intents_ = ProductIntents(binding, needs);
-}
-
-// Of every key and product; of a key of several needs more than one.
-std::vector<locking::LockRequest> StockLocks::Requests() const {
-    std::vector<locking::LockRequest> requests;
-    for (const std::vector<std::string> &keys : keys_) {
-        for (const std::string &key : keys) {
-            requests.push_back({key, locking::LockKind::kInventory, 0});
-        }
-    }
-    requests.insert(requests.end(), intents_.begin(), intents_.end());
-    return requests;
 }
 
 StockLocks StockLocks::Acquire(Binding &binding, const std::vector<StockNeed> &needs,
@@ -294,17 +287,14 @@ StockLocks StockLocks::Acquire(Binding &binding, const std::vector<StockNeed> &n
     locks.FindKeys(binding, needs);
     const size_t others = with.size();
     std::vector<locking::LockRequest> requests = std::move(with);
-    const std::vector<locking::LockRequest> own = locks.Requests();
-    requests.insert(requests.end(), own.begin(), own.end());
+    for (const auto *more : {&locks.requests_, &locks.intents_}) {
+        requests.insert(requests.end(), more->begin(), more->end());
+    }
     const std::vector<locking::Grant> grants = locking::AcquireLocks(requests, budget);
-    const size_t stock_keys = requests.size() - locks.intents_.size();
-    for (size_t i = stock_keys; i < grants.size(); i++) {
+    for (size_t i = requests.size() - locks.intents_.size(); i < grants.size(); i++) {
         locks.products_in_redis_ = locks.products_in_redis_ && grants[i].redis;
     }
     locks.others_.assign(grants.begin(), grants.begin() + static_cast<ptrdiff_t>(others));
-    for (size_t i = others; i < stock_keys; i++) {
-        locks.grants_.emplace(requests[i].key, grants[i]);
-    }
     return locks;
 }
 
@@ -312,7 +302,9 @@ StockLocks StockLocks::Begin(Binding &binding, const std::vector<StockNeed> &nee
                              locking::WaitBudget &budget) {
     StockLocks locks;
     locks.FindKeys(binding, needs);
-    locks.sequence_.emplace(locks.Requests(), budget);
+    std::vector<locking::LockRequest> requests = locks.requests_;
+    requests.insert(requests.end(), locks.intents_.begin(), locks.intents_.end());
+    locks.sequence_.emplace(requests, budget);
     return locks;
 }
 
@@ -320,26 +312,30 @@ void StockLocks::Await(size_t first, size_t end, locking::WaitBudget &budget) {
     for (const locking::LockRequest &intent : std::exchange(intents_, {})) {
         products_in_redis_ = products_in_redis_ && sequence_->Await(intent, budget).redis;
     }
-    for (size_t i = first; i < end; i++) {
-        for (const std::string &key : keys_[i]) {
-            grants_.emplace(key, sequence_->Await({key, locking::LockKind::kInventory, 0}, budget));
-        }
+    const size_t last = keys_end_[end - 1];
+    size_t i = first > 0 ? keys_end_[first - 1] : 0;
+    if (!per_location_) {
+        i = last - 1;  // keys are in the order of the needs: the last comes last
+    }
+    for (; i < last; i++) {
+        sequence_->Await(requests_[i], budget);
     }
 }
 
 locking::Grant StockLocks::FenceFor(const std::string &variant, const Level &level) {
-    const auto grant = grants_.find(KeyOf(variant, level.location));
-    if (grant == grants_.end()) {
+    const std::string key = KeyOf(variant, level.location);
+    std::optional<locking::Grant> grant = locking::HeldLock(key);
+    if (!grant) {
         // Only with a lock per location: the row appeared after the keys had been chosen.
         throw pg::SqlError(ERRCODE_T_R_SERIALIZATION_FAILURE,
                            "the locations of variant \"" + variant + "\" have just changed", {},
                            "Retry the transaction.");
     }
-    if (level.fence >= grant->second.fence) {
-        grant->second = locking::FenceAbove(grant->first, level.fence);
+    if (level.fence >= grant->fence) {
+        grant = locking::FenceAbove(key, level.fence);
     }
-    grant->second.redis = grant->second.redis && products_in_redis_;
-    return grant->second;
+    grant->redis = grant->redis && products_in_redis_;
+    return *grant;
 }
 
 std::vector<std::vector<Level>> LockLevels(Binding &binding, const std::vector<StockNeed> &needs,

@@ -79,12 +79,11 @@ class StockLocks final {
   private:
     std::string KeyOf(const std::string &variant, const std::string &location) const;
     void FindKeys(Binding &binding, const std::vector<StockNeed> &needs);
-    std::vector<locking::LockRequest> Requests() const;
 
-    std::vector<std::vector<std::string>> keys_;  // of each need
+    std::vector<locking::LockRequest> requests_;  // for the keys of the needs, one after the other
+    std::vector<size_t> keys_end_;                // of each need, in requests_
     std::vector<locking::LockRequest> intents_;   // on products
     std::optional<locking::LockSequence> sequence_;
-    std::unordered_map<std::string, locking::Grant> grants_;
     std::vector<locking::Grant> others_;
     bool per_location_ = false;
     bool products_in_redis_ = true;  // the products' keys are excluded there too

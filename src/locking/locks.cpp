@@ -156,6 +156,9 @@ Grant GrantOf(const Hold &hold) {
 
 // The hold that serves the request already; nullptr = none.
 Hold *FindHold(const LockRequest &request) {
+    if (HoldSet::size() == 0) {
+        return nullptr;
+    }
     const uint64 hash = shared::HashKey(request.key);
     Hold *hold = HoldSet::Find(request.key, hash, LockMode::kExclusive);
     if (hold == nullptr && request.mode == LockMode::kIntent) {
@@ -165,7 +168,7 @@ Hold *FindHold(const LockRequest &request) {
 }
 
 void RefuseUpgrade(const LockRequest &request) {
-    if (request.mode == LockMode::kExclusive &&
+    if (request.mode == LockMode::kExclusive && HoldSet::size() > 0 &&
         HoldSet::Find(request.key, shared::HashKey(request.key), LockMode::kIntent) != nullptr) {
         throw pg::SqlError(
             ERRCODE_ACTIVE_SQL_TRANSACTION,
@@ -241,7 +244,9 @@ LockSequence::LockSequence(const std::vector<LockRequest> &requests, WaitBudget 
     auto same = [](const LockRequest *a, const LockRequest *b) {
         return a->mode == b->mode && a->key == b->key;
     };
-    std::sort(sorted.begin(), sorted.end(), Before);
+    if (!std::is_sorted(sorted.begin(), sorted.end(), Before)) {
+        std::sort(sorted.begin(), sorted.end(), Before);
+    }
     sorted.erase(std::unique(sorted.begin(), sorted.end(), same), sorted.end());
     if (outstanding || !sorted.empty()) {
         TakeOutstanding(budget);
@@ -398,6 +403,12 @@ std::optional<Grant> TryAcquireLock(const LockRequest &request) {
     IL_INJECT("try-got");
     LogGrants(HoldSet::size() - 1, 1, budget);
     return GrantOf(*hold);
+}
+
+std::optional<Grant> HeldLock(const std::string &key) {
+    const Hold *hold = HoldSet::Find(key, shared::HashKey(key));
+    return hold != nullptr && hold->since_us != 0 ? std::optional<Grant>(GrantOf(*hold))
+                                                  : std::nullopt;
 }
 
 Grant FenceAbove(const std::string &key, uint64 row_fence) {

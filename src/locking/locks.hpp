@@ -104,6 +104,9 @@ class LockSequence final {
 // The same for one key, without waiting: nullopt when somebody else has it.
 std::optional<Grant> TryAcquireLock(const LockRequest &request);
 
+// What the transaction has for a key; nullopt when it has no lock on it.
+std::optional<Grant> HeldLock(const std::string &key);
+
 // The row under this key carries `row_fence`. Returns the fence to write: ours if it is above the
 // row's, else a raised one. IL011 when the lease turns out to be lost. The transaction must have
 // the key. For database locks alone the raise is local and cannot fail.
