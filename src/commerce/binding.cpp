@@ -171,6 +171,7 @@ class BindingCache final {
         std::shared_ptr<Binding> loaded = Binding::Load(name);
         if (known != bindings_.end()) {
             if (known->second->SameText(*loaded)) {
+                known->second->access_ = {};  // its index may be another one
                 stale_.erase(name);
                 return known->second;
             }

@@ -40,6 +40,7 @@ enum class PlanId : uint8 {
     kLockLevels,
     kLockLevelsNoKey,
     kWriteLevel,
+    kWriteMovement,
     kWriteLevels,
     kWriteLevelsOnly,
     kFindRequest,
@@ -97,6 +98,26 @@ struct Table {
     }
 };
 
+// How a row of the stock levels is found without a plan: see direct_level.hpp.
+struct LevelAccess {
+    static constexpr size_t kColumns = 9;
+    struct Place {
+        AttrNumber number = InvalidAttrNumber;  // the table has no such column
+        Oid type = InvalidOid;
+    };
+    struct Key {  // of the index: variant, location
+        Oid type;
+        Oid collation;
+        RegProcedure equal;
+    };
+
+    bool known = false;        // it has been looked for
+    Oid index = InvalidOid;    // none: there is no such way
+    bool by_location = false;  // the index's second column is the location
+    Key keys[2] = {};
+    Place columns[kColumns] = {};
+};
+
 class Binding final {
   public:
     using Builder = std::unique_ptr<Statement> (*)(const Binding &binding);
@@ -132,6 +153,9 @@ class Binding final {
     // What was last seen of variants' products; may be old. See product.hpp.
     std::map<std::string, std::vector<std::string>> &seen_products() { return seen_products_; }
 
+    // Kept with the plans; made by whoever needs it first.
+    LevelAccess &access() { return access_; }
+
   private:
     Binding() = default;
     static std::shared_ptr<Binding> Load(const std::string &name);
@@ -145,6 +169,7 @@ class Binding final {
     std::string order_writer_;
     bool referenced_ = false;
     std::map<std::string, std::vector<std::string>> seen_products_;
+    LevelAccess access_;
     std::array<std::unique_ptr<Statement>, static_cast<size_t>(PlanId::kPlanIds)> plans_;
     friend class BindingCache;
 };

@@ -61,7 +61,21 @@ std::string AsColumn(const Binding &binding, const char *role, const std::string
                                                         : expression + "::" + column->type_name;
 }
 
+// The level and its movement are written one after the other: joined in one statement they cost a
+// tenth of the call more.
 std::unique_ptr<Statement> BuildWriteOne(const Binding &binding) {
+    const Column *const location = LocationColumn(binding);
+    return std::make_unique<Statement>(
+        binding.Sql("UPDATE {stock_level} s SET " + SetLevel(binding, "$3", "$4") +
+                    " WHERE s.{stock_level.variant_id}{=}$1{live} AND " +
+                    (location != nullptr ? "s.{stock_level.location_id}{=}$2"
+                                         : "$2{=}'main'::pg_catalog.text") +
+                    " RETURNING " + kReturnedLevel),
+        std::vector<Oid>{binding.column(TableId::kStockLevel, "variant_id").type,
+                         location != nullptr ? location->type : TEXTOID, INT8OID, INT8OID});
+}
+
+std::unique_ptr<Statement> BuildWriteMovement(const Binding &binding) {
     const Column *const location = LocationColumn(binding);
     const std::string insert =
         InsertSelect(binding, TableId::kMovement,
@@ -70,7 +84,7 @@ std::unique_ptr<Statement> BuildWriteOne(const Binding &binding) {
                       {"location_id", AsColumn(binding, "location_id", "$2")},
                       {"kind", "$6"},
                       {"delta", "$3"},
-                      {"on_hand_after", "l.on_hand"},
+                      {"on_hand_after", "$13"},
                       {"reason", "$7"},
                       {"reference_type", "$8"},
                       {"reference_id", AsColumn(binding, "reference_id", "$9")},
@@ -79,20 +93,11 @@ std::unique_ptr<Statement> BuildWriteOne(const Binding &binding) {
                       {"request_key", "$12"},
                       {"fence", "$4"},
                       {"protection", "$5"}});
-    const std::string sql =
-        binding.Sql("WITH level AS (UPDATE {stock_level} s SET " + SetLevel(binding, "$3", "$4") +
-                    " WHERE s.{stock_level.variant_id}{=}$1{live} AND " +
-                    (location != nullptr ? "s.{stock_level.location_id}{=}$2"
-                                         : "$2{=}'main'::pg_catalog.text") +
-                    " RETURNING " + kReturnedLevel + "), movement AS (" + insert + " FROM level l" +
-                    ReturnMovementId(binding) +
-                    ") SELECT m.movement_id, l.on_hand, l.version"
-                    " FROM level l LEFT JOIN movement m ON true");
     return std::make_unique<Statement>(
-        sql,
+        binding.Sql(insert + ReturnMovementId(binding)),
         std::vector<Oid>{binding.column(TableId::kStockLevel, "variant_id").type,
                          location != nullptr ? location->type : TEXTOID, INT8OID, INT8OID, TEXTOID,
-                         TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID});
+                         TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID});
 }
 
 // Runs a statement whose movement may carry a request_key that somebody else has just used.
@@ -156,23 +161,26 @@ WrittenChange WriteChange(Binding &binding, const StockChange &change, const Occ
     params.Value(change.variant.value)
         .Value(LocationValue(binding, change.level))
         .Int8(change.delta)
-        .Int8(static_cast<int64>(change.grant.fence))
-        .Text(ProtectionName(change.grant))
+        .Int8(static_cast<int64>(change.grant.fence));
+    const Rows level = binding.Plan(PlanId::kWriteLevel, BuildWriteOne).Run(params);
+    if (level.size() != 1) {
+        throw NotWritten(change.variant.text);
+    }
+    WrittenChange written;
+    written.on_hand = level.Int8(0, 0);
+    written.version = level.OptionalInt8(0, 1);
+    params.Text(ProtectionName(change.grant))
         .Text(occasion.kind)
         .Text(occasion.reason)
         .Text(occasion.reference_type)
         .Text(occasion.reference_id)
         .Text(occasion.actor)
         .Text(occasion.note)
-        .Text(occasion.request_key);
-    const Rows rows = RunWrite(binding.Plan(PlanId::kWriteLevel, BuildWriteOne), params, occasion);
-    if (rows.size() != 1) {
-        throw NotWritten(change.variant.text);
-    }
-    WrittenChange written;
-    written.movement_id = rows.Text(0, 0);
-    written.on_hand = rows.Int8(0, 1);
-    written.version = rows.OptionalInt8(0, 2);
+        .Text(occasion.request_key)
+        .Int8(written.on_hand);
+    const Rows movement =
+        RunWrite(binding.Plan(PlanId::kWriteMovement, BuildWriteMovement), params, occasion);
+    written.movement_id = movement.empty() ? std::string() : movement.Text(0, 0);
     WriteEvent(binding, change);
     return written;
 }

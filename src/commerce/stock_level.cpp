@@ -3,8 +3,10 @@
 #include "commerce/stock_level.hpp"
 
 #include "commerce/derived_level.hpp"
+#include "commerce/direct_level.hpp"
 #include "commerce/product.hpp"
 #include "locking/lock_name.hpp"
+#include "locking/lock_timeout.hpp"
 #include "pg/clock.hpp"
 #include "pg/settings.hpp"
 #include "shared/counters.hpp"
@@ -167,17 +169,35 @@ void CheckKeyId(const std::string &id, const char *argument) {
     }
 }
 
-// Raises IL010 when the budget ends the wait, 55P03 when the caller's own lock_timeout does.
-Rows RunWaiting(Statement &statement, const Params &params, locking::WaitBudget &budget) {
+// What is left of the budget when that is what ends a wait for a row; 0 = the caller's lock_timeout
+// does, or nothing.
+int LimitMs(locking::WaitBudget &budget) {
     const int64 left_ms = budget.unlimited() ? 0 : std::max<int64>(1, budget.LeftMs());
     const bool ours = left_ms > 0 && left_ms < std::numeric_limits<int>::max() &&
                       (LockTimeout == 0 || left_ms < LockTimeout);
-    if (!ours) {
+    return ours ? static_cast<int>(left_ms) : 0;
+}
+
+bool IsLockTimeout(const pg::PgError &error) {
+    return error.edata != nullptr && error.edata->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
+}
+
+pg::SqlError RowTimedOut() {
+    return pg::SqlError(
+        pg::kLockWaitTimeout, "waited too long for a row that somebody else has locked",
+        "The key was free; the row is locked by a transaction that did not take it.",
+        "Retry, or allow a longer wait.");
+}
+
+// Raises IL010 when the budget ends the wait, 55P03 when the caller's own lock_timeout does.
+Rows RunWaiting(Statement &statement, const Params &params, locking::WaitBudget &budget) {
+    const int limit_ms = LimitMs(budget);
+    if (limit_ms == 0) {
         return statement.Run(params);
     }
     statement.Prepare();
     char limit[32];
-    std::snprintf(limit, sizeof(limit), "%lld", static_cast<long long>(left_ms));
+    std::snprintf(limit, sizeof(limit), "%d", limit_ms);
     const char *const value = limit;
     const int nest_level = pg::Call([value] {
         const int level = NewGUCNestLevel();
@@ -190,14 +210,87 @@ Rows RunWaiting(Statement &statement, const Params &params, locking::WaitBudget 
         pg::Call([nest_level] { AtEOXact_GUC(true, nest_level); });
         return rows;
     } catch (const pg::PgError &error) {
-        if (error.edata == nullptr || error.edata->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE) {
+        if (!IsLockTimeout(error)) {
             throw;
         }
     }
-    throw pg::SqlError(pg::kLockWaitTimeout,
-                       "waited too long for a row that somebody else has locked",
-                       "The key was free; the row is locked by a transaction that did not take it.",
-                       "Retry, or allow a longer wait.");
+    throw RowTimedOut();
+}
+
+// The same for LockDirectly(), which runs nobody's code that could look at the setting.
+std::optional<Level> LockDirectlyWaiting(Binding &binding, const StockNeed &need,
+                                         LockTupleMode mode, locking::WaitBudget &budget) {
+    const int limit_ms = LimitMs(budget);
+    try {
+        const locking::ScopedLockTimeout timeout(limit_ms != 0 ? limit_ms : LockTimeout);
+        return LockDirectly(binding, need, mode);
+    } catch (const pg::PgError &error) {
+        if (limit_ms == 0 || !IsLockTimeout(error)) {
+            throw;
+        }
+    }
+    throw RowTimedOut();
+}
+
+// Runs what locks rows, and counts how long that took and how it ended.
+template <typename Run>
+auto CountRowWait(locking::LockKind lock_kind, Run run) {
+    const auto kind = static_cast<uint8>(lock_kind);
+    const int64 started_us = pg::BootUs();
+    const auto count = [&](shared::Ended ended) {
+        if (pg::settings::track_wait_timing) {
+            shared::CountWait(kind, shared::Wait::kRow, ended, pg::BootUs() - started_us);
+        }
+    };
+    try {
+        auto rows = run();
+        count(shared::Ended::kGot);
+        return rows;
+    } catch (const pg::SqlError &) {  // our limit
+        shared::Count(kind, shared::Counter::kTimedOut);
+        count(shared::Ended::kTimedOut);
+        throw;
+    } catch (const pg::PgError &error) {
+        const int state = error.edata != nullptr ? error.edata->sqlerrcode : 0;
+        const bool timed_out = state == ERRCODE_LOCK_NOT_AVAILABLE;
+        if (timed_out || state == ERRCODE_QUERY_CANCELED ||
+            state == ERRCODE_T_R_DEADLOCK_DETECTED) {
+            shared::Count(kind,
+                          timed_out ? shared::Counter::kTimedOut : shared::Counter::kCancelled);
+            count(timed_out ? shared::Ended::kTimedOut : shared::Ended::kCancelled);
+        }
+        throw;
+    }
+}
+
+Params ParamsOf(const StockNeed &need) {
+    Params params;
+    params.Value(need.variant.value);
+    if (need.location) {
+        params.Value(need.location->value);
+    } else {
+        params.Null();
+    }
+    return params;
+}
+
+std::vector<Level> LockOne(Binding &binding, const StockNeed &need, locking::WaitBudget &budget) {
+    const bool no_key = UseNoKeyUpdate(binding);
+    return CountRowWait(locking::LockKind::kInventory, [&] {
+        std::vector<Level> levels;
+        if (const auto level = LockDirectlyWaiting(
+                binding, need, no_key ? LockTupleNoKeyExclusive : LockTupleExclusive, budget)) {
+            levels.push_back(*level);
+            return levels;
+        }
+        Statement &statement = no_key ? binding.Plan(PlanId::kLockLevelNoKey, BuildLockOneNoKey)
+                                      : binding.Plan(PlanId::kLockLevel, BuildLockOne);
+        const Rows rows = RunWaiting(statement, ParamsOf(need), budget);
+        for (size_t i = 0; i < rows.size(); i++) {
+            levels.push_back(ReadLevel(rows, i));
+        }
+        return levels;
+    });
 }
 
 }  // namespace
@@ -340,30 +433,16 @@ locking::Grant StockLocks::FenceFor(const std::string &variant, const Level &lev
 
 std::vector<std::vector<Level>> LockLevels(Binding &binding, const std::vector<StockNeed> &needs,
                                            locking::WaitBudget &budget) {
-    const bool no_key = UseNoKeyUpdate(binding);
-    if (needs.size() != 1) {
-        Statement &statement = no_key ? binding.Plan(PlanId::kLockLevelsNoKey, BuildLockManyNoKey)
-                                      : binding.Plan(PlanId::kLockLevels, BuildLockMany);
-        std::vector<std::vector<Level>> levels = ReadMany(
+    std::vector<std::vector<Level>> levels;
+    if (needs.size() == 1) {
+        levels.push_back(LockOne(binding, needs[0], budget));
+    } else {
+        Statement &statement = UseNoKeyUpdate(binding)
+                                   ? binding.Plan(PlanId::kLockLevelsNoKey, BuildLockManyNoKey)
+                                   : binding.Plan(PlanId::kLockLevels, BuildLockMany);
+        levels = ReadMany(
             LockRows(locking::LockKind::kInventory, statement, ArraysOf(binding, needs), budget),
             needs.size());
-        CoverProducts(binding, needs, levels, budget);
-        FillDerived(binding, needs, &levels);
-        return levels;
-    }
-    Params params;
-    params.Value(needs[0].variant.value);
-    if (needs[0].location) {
-        params.Value(needs[0].location->value);
-    } else {
-        params.Null();
-    }
-    Statement &statement = no_key ? binding.Plan(PlanId::kLockLevelNoKey, BuildLockOneNoKey)
-                                  : binding.Plan(PlanId::kLockLevel, BuildLockOne);
-    const Rows rows = LockRows(locking::LockKind::kInventory, statement, params, budget);
-    std::vector<std::vector<Level>> levels(1);
-    for (size_t i = 0; i < rows.size(); i++) {
-        levels[0].push_back(ReadLevel(rows, i));
     }
     CoverProducts(binding, needs, levels, budget);
     FillDerived(binding, needs, &levels);
@@ -371,40 +450,21 @@ std::vector<std::vector<Level>> LockLevels(Binding &binding, const std::vector<S
 }
 
 std::vector<std::vector<Level>> PeekLevels(Binding &binding, const std::vector<StockNeed> &needs) {
-    Statement &statement = binding.Plan(PlanId::kPeekLevels, BuildPeek);
-    auto levels = ReadMany(statement.Run(ArraysOf(binding, needs)), needs.size());
+    std::vector<std::vector<Level>> levels;
+    std::optional<Level> only;
+    if (needs.size() == 1 && (only = ReadDirectly(binding, needs[0]))) {
+        levels.push_back({*only});
+    } else {
+        Statement &statement = binding.Plan(PlanId::kPeekLevels, BuildPeek);
+        levels = ReadMany(statement.Run(ArraysOf(binding, needs)), needs.size());
+    }
     FillDerived(binding, needs, &levels);
     return levels;
 }
 
 Rows LockRows(locking::LockKind lock_kind, Statement &statement, const Params &params,
               locking::WaitBudget &budget) {
-    const auto kind = static_cast<uint8>(lock_kind);
-    const int64 started_us = pg::BootUs();
-    const auto count = [&](shared::Ended ended) {
-        if (pg::settings::track_wait_timing) {
-            shared::CountWait(kind, shared::Wait::kRow, ended, pg::BootUs() - started_us);
-        }
-    };
-    try {
-        Rows rows = RunWaiting(statement, params, budget);
-        count(shared::Ended::kGot);
-        return rows;
-    } catch (const pg::SqlError &) {  // our limit
-        shared::Count(kind, shared::Counter::kTimedOut);
-        count(shared::Ended::kTimedOut);
-        throw;
-    } catch (const pg::PgError &error) {
-        const int state = error.edata != nullptr ? error.edata->sqlerrcode : 0;
-        const bool timed_out = state == ERRCODE_LOCK_NOT_AVAILABLE;
-        if (timed_out || state == ERRCODE_QUERY_CANCELED ||
-            state == ERRCODE_T_R_DEADLOCK_DETECTED) {
-            shared::Count(kind,
-                          timed_out ? shared::Counter::kTimedOut : shared::Counter::kCancelled);
-            count(timed_out ? shared::Ended::kTimedOut : shared::Ended::kCancelled);
-        }
-        throw;
-    }
+    return CountRowWait(lock_kind, [&] { return RunWaiting(statement, params, budget); });
 }
 
 int64 AddToStock(const Binding &binding, const Level &level, int64 delta) {

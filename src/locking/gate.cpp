@@ -2,6 +2,7 @@
 
 #include "locking/gate.hpp"
 
+#include "locking/lock_timeout.hpp"
 #include "locking/wait_record.hpp"
 #include "pg/clock.hpp"
 #include "pg/injection.hpp"
@@ -40,18 +41,6 @@ class TransactionOwner final {
 
   private:
     ResourceOwner saved_;
-};
-
-// Sets lock_timeout for one wait, below the GUC machinery.
-class ScopedLockTimeout final {
-  public:
-    explicit ScopedLockTimeout(int timeout_ms) : saved_(LockTimeout) { LockTimeout = timeout_ms; }
-    ~ScopedLockTimeout() { LockTimeout = saved_; }
-    ScopedLockTimeout(const ScopedLockTimeout &) = delete;
-    ScopedLockTimeout &operator=(const ScopedLockTimeout &) = delete;
-
-  private:
-    int saved_;
 };
 
 LOCKMODE ModeOf(const Hold &hold) {

@@ -6,6 +6,7 @@
 #pragma once
 
 extern "C" {
+#include <access/genam.h>
 #include <pgstat.h>
 #include <storage/proc.h>
 #include <utils/wait_event.h>
@@ -47,6 +48,15 @@ inline WaitEventSet *NewWaitEventSet(int events) {
     return CreateWaitEventSet(nullptr, events);
 #else
     return CreateWaitEventSet(TopMemoryContext, events);
+#endif
+}
+
+// index_beginscan takes a place for statistics since 18.
+inline IndexScanDesc BeginIndexScan(Relation table, Relation index, Snapshot snapshot, int keys) {
+#if PG_VERSION_NUM >= 180000
+    return index_beginscan(table, index, snapshot, nullptr, keys, 0);
+#else
+    return index_beginscan(table, index, snapshot, keys, 0);
 #endif
 }
 

@@ -1,0 +1,291 @@
+// Finds and locks a row without the executor: see direct_level.hpp.
+
+#include "commerce/direct_level.hpp"
+
+extern "C" {
+#include <access/genam.h>
+#include <access/heapam.h>
+#include <access/htup_details.h>
+#include <access/skey.h>
+#include <access/stratnum.h>
+#include <access/tableam.h>
+#include <access/xact.h>
+#include <catalog/pg_am.h>
+#include <catalog/pg_type.h>
+#include <commands/defrem.h>
+#include <executor/executor.h>
+#include <utils/builtins.h>
+#include <utils/lsyscache.h>
+#include <utils/rel.h>
+#include <utils/relcache.h>
+#include <utils/snapmgr.h>
+}
+
+namespace inventory_lock::commerce {
+
+namespace {
+
+// The columns that are read, in the order of LevelAccess::columns.
+constexpr const char *kRoleOf[LevelAccess::kColumns] = {
+    "location_id",         "on_hand", "held",  "safety_stock", "backorder_limit",
+    "low_stock_threshold", "version", "fence", "product_id"};
+enum ColumnNumber {
+    kLocation,
+    kOnHand,
+    kHeld,
+    kSafetyStock,
+    kBackorderLimit,
+    kLowStock,
+    kVersion,
+    kFence,
+    kProduct
+};
+
+bool IsInteger(Oid type) {
+    return type == INT8OID || type == INT4OID || type == INT2OID;
+}
+bool IsString(Oid type) {
+    return type == TEXTOID || type == VARCHAROID;
+}
+
+// Does this column of the index find what `=` finds in the table's column? Fills the key if so.
+bool Serves(Relation relation, Relation index, int column, AttrNumber number,
+            LevelAccess::Key *key) {
+    if (column >= index->rd_index->indnkeyatts ||
+        index->rd_index->indkey.values[column] != number) {
+        return false;
+    }
+    const Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(relation), number - 1);
+    const Oid collation = attribute->attcollation;
+    const Oid opclass = GetDefaultOpClass(getBaseType(attribute->atttypid), BTREE_AM_OID);
+    if (!OidIsValid(opclass) || index->rd_opfamily[column] != get_opclass_family(opclass) ||
+        index->rd_indcollation[column] != collation ||
+        (OidIsValid(collation) && !get_collation_isdeterministic(collation))) {
+        return false;
+    }
+    const Oid type = get_opclass_input_type(opclass);
+    key->type = type;
+    key->collation = collation;
+    key->equal = get_opcode(
+        get_opfamily_member(index->rd_opfamily[column], type, type, BTEqualStrategyNumber));
+    return true;
+}
+
+// A B-tree index over all rows that begins with the variant; best one that goes on with the
+// location. It stays usable while the table is locked: whoever drops it waits for us.
+void FindIndex(Relation relation, AttrNumber variant, AttrNumber location, LevelAccess *access) {
+    ListCell *cell;
+    List *const indexes = RelationGetIndexList(relation);
+    foreach (cell, indexes) {
+        const Relation index = index_open(lfirst_oid(cell), AccessShareLock);
+        LevelAccess::Key keys[2];
+        if (index->rd_index->indisvalid && !index->rd_index->indcheckxmin &&
+            index->rd_rel->relam == BTREE_AM_OID &&
+            heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, nullptr) &&
+            Serves(relation, index, 0, variant, &keys[0])) {
+            const bool both =
+                location != InvalidAttrNumber && Serves(relation, index, 1, location, &keys[1]);
+            if (both || !OidIsValid(access->index)) {
+                access->index = RelationGetRelid(index);
+                access->by_location = both;
+                memcpy(access->keys, keys, sizeof(keys));
+            }
+        }
+        index_close(index, AccessShareLock);
+    }
+    list_free(indexes);
+}
+
+// Decides whether this table's rows can be found here.
+LevelAccess FindAccess(const Binding &binding) {
+    LevelAccess access;
+    access.known = true;
+    const Column &variant = binding.column(TableId::kStockLevel, "variant_id");
+    if (binding.find(TableId::kStockLevel, "deleted_at") != nullptr ||
+        (!IsString(variant.type) && !IsInteger(variant.type) && variant.type != UUIDOID)) {
+        return access;
+    }
+    for (size_t i = 0; i < LevelAccess::kColumns; i++) {
+        const Column *const column = binding.find(TableId::kStockLevel, kRoleOf[i]);
+        if (column == nullptr) {
+            continue;
+        }
+        const bool id = i == kLocation || i == kProduct;
+        if (id ? !IsString(column->type) : !IsInteger(column->type)) {
+            return access;
+        }
+        access.columns[i] = {column->number, column->type};
+    }
+    const Oid oid = binding.table(TableId::kStockLevel).oid;
+    const AttrNumber number = variant.number;
+    LevelAccess *const found = &access;
+    pg::Call([=] {
+        const Relation relation = table_open(oid, NoLock);
+        if (relation->rd_rel->relkind == RELKIND_RELATION &&
+            relation->rd_tableam == GetHeapamTableAmRoutine()) {
+            FindIndex(relation, number, found->columns[kLocation].number, found);
+        }
+        table_close(relation, NoLock);
+    });
+    return access;
+}
+
+// A row's columns, copied: integers as bigint, ids as text.
+struct Row {
+    Datum values[LevelAccess::kColumns];
+    bool nulls[LevelAccess::kColumns];
+};
+
+void CopyRow(const LevelAccess &access, TupleTableSlot *slot, Row *row) {
+    for (size_t i = 0; i < LevelAccess::kColumns; i++) {
+        const LevelAccess::Place &place = access.columns[i];
+        row->nulls[i] = true;
+        if (place.number == InvalidAttrNumber) {
+            continue;
+        }
+        const Datum value = slot_getattr(slot, place.number, &row->nulls[i]);
+        if (row->nulls[i]) {
+            continue;
+        }
+        row->values[i] = place.type == INT8OID   ? value
+                         : place.type == INT4OID ? Int64GetDatum(DatumGetInt32(value))
+                         : place.type == INT2OID ? Int64GetDatum(DatumGetInt16(value))
+                                                 : PointerGetDatum(DatumGetTextPCopy(value));
+    }
+}
+
+// What to look for, and where what was found goes. Plain data: it is used inside one pg::Call().
+struct Search {
+    const LevelAccess *access;
+    Oid relation;
+    Datum variant;
+    const Datum *location;      // nullptr: anywhere
+    const LockTupleMode *mode;  // nullptr: only read
+    Row *row;
+};
+
+// Finds the only row of the key: where it is and, when it shall not be locked, what is in it.
+// False when there is none, or several.
+bool FindOne(const Search &search, Relation relation, TupleTableSlot *slot, ItemPointer tid) {
+    const LevelAccess &access = *search.access;
+    const int count = search.location != nullptr ? 2 : 1;
+    ScanKeyData keys[2];
+    for (int i = 0; i < count; i++) {
+        const LevelAccess::Key &key = access.keys[i];
+        ScanKeyEntryInitialize(&keys[i], 0, static_cast<AttrNumber>(i + 1), BTEqualStrategyNumber,
+                               key.type, key.collation, key.equal,
+                               i == 0 ? search.variant : *search.location);
+    }
+    const Relation index = index_open(access.index, AccessShareLock);
+    const IndexScanDesc scan = pg::BeginIndexScan(relation, index, GetActiveSnapshot(), count);
+    index_rescan(scan, keys, count, nullptr, 0);
+    int found = 0;
+    while (found < 2 && index_getnext_slot(scan, ForwardScanDirection, slot)) {
+        if (found++ == 0) {
+            ItemPointerCopy(&slot->tts_tid, tid);
+            if (search.mode == nullptr) {
+                CopyRow(access, slot, search.row);
+            }
+        }
+    }
+    index_endscan(scan);
+    index_close(index, NoLock);
+    return found == 1;
+}
+
+// Locks the row as it was committed last. False when it is not, or no longer, the one found.
+bool LockOne(const Search &search, Relation relation, TupleTableSlot *slot, ItemPointer tid) {
+    const uint8 flags = TUPLE_LOCK_FLAG_LOCK_UPDATE_IN_PROGRESS |
+                        (IsolationUsesXactSnapshot() ? 0 : TUPLE_LOCK_FLAG_FIND_LAST_VERSION);
+    TM_FailureData failure;
+    ExecClearTuple(slot);
+    if (table_tuple_lock(relation, tid, GetActiveSnapshot(), slot, GetCurrentCommandId(true),
+                         *search.mode, LockWaitBlock, flags, &failure) != TM_Ok ||
+        failure.traversed) {
+        return false;
+    }
+    CopyRow(*search.access, slot, search.row);
+    return true;
+}
+
+bool Find(const Search &search) {
+    const Relation relation = table_open(search.relation, NoLock);
+    bool good = !relation->rd_rel->relhassubclass;
+    if (good) {
+        TupleTableSlot *const slot = table_slot_create(relation, nullptr);
+        // As before each statement: what was committed until now is seen, and our own changes.
+        CommandCounterIncrement();
+        PushCopiedSnapshot(GetTransactionSnapshot());
+        UpdateActiveSnapshotCommandId();
+        ItemPointerData tid;
+        good = FindOne(search, relation, slot, &tid) &&
+               (search.mode == nullptr || LockOne(search, relation, slot, &tid));
+        PopActiveSnapshot();
+        ExecDropSingleTupleTableSlot(slot);
+    }
+    table_close(relation, NoLock);
+    return good;
+}
+
+std::string TextOf(const Row &row, ColumnNumber column, const char *otherwise) {
+    if (row.nulls[column]) {
+        return otherwise;
+    }
+    const text *const value = DatumGetTextPP(row.values[column]);
+    return std::string(VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value));
+}
+
+std::optional<int64> NumberOf(const Row &row, ColumnNumber column) {
+    return row.nulls[column] ? std::nullopt
+                             : std::optional<int64>(DatumGetInt64(row.values[column]));
+}
+
+std::optional<Level> FindLevel(Binding &binding, const StockNeed &need, const LockTupleMode *mode) {
+    LevelAccess &access = binding.access();
+    if (!access.known) {
+        access = FindAccess(binding);
+    }
+    const Table &table = binding.table(TableId::kStockLevel);
+    // Who watches which tables are read (auditing, mandatory access control) is to see this too.
+    if (!OidIsValid(access.index) || ExecutorCheckPerms_hook != nullptr ||
+        RowSecurityApplies(table)) {
+        return std::nullopt;
+    }
+    const bool located = access.columns[kLocation].number != InvalidAttrNumber;
+    if (need.location && (located ? !access.by_location : need.location->text != kMainLocation)) {
+        return std::nullopt;
+    }
+    Row row;
+    const Search search = {&access,
+                           table.oid,
+                           need.variant.value,
+                           need.location && located ? &need.location->value : nullptr,
+                           mode,
+                           &row};
+    if (!pg::Call([&search] { return Find(search); })) {
+        return std::nullopt;
+    }
+    Level level;
+    level.location = TextOf(row, kLocation, located ? "" : kMainLocation);
+    level.on_hand = NumberOf(row, kOnHand).value_or(0);
+    level.held = NumberOf(row, kHeld).value_or(0);
+    level.safety_stock = NumberOf(row, kSafetyStock).value_or(0);
+    level.backorder_limit = NumberOf(row, kBackorderLimit).value_or(0);
+    level.low_stock_threshold = NumberOf(row, kLowStock);
+    level.version = NumberOf(row, kVersion);
+    level.fence = static_cast<uint64>(NumberOf(row, kFence).value_or(0));
+    level.product = TextOf(row, kProduct, "");
+    return level;
+}
+
+}  // namespace
+
+std::optional<Level> LockDirectly(Binding &binding, const StockNeed &need, LockTupleMode mode) {
+    return FindLevel(binding, need, &mode);
+}
+
+std::optional<Level> ReadDirectly(Binding &binding, const StockNeed &need) {
+    return FindLevel(binding, need, nullptr);
+}
+
+}  // namespace inventory_lock::commerce
