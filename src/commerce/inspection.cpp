@@ -55,11 +55,17 @@ bool IsUnique(Oid relation, const std::vector<std::string> &columns, bool exactl
     return Ask(sql.c_str(), relation, columns);
 }
 
+// Since 18 a column can be marked as NOT NULL while NULLs of before are still in it: by a
+// constraint that is not valid.
 bool AnyNullable(Oid relation, const std::vector<std::string> &columns) {
     return Ask(
-        "SELECT pg_catalog.bool_or(NOT attnotnull) FROM pg_catalog.pg_attribute"
-        " WHERE attrelid OPERATOR(pg_catalog.=) $1"
-        " AND attname::pg_catalog.text OPERATOR(pg_catalog.=) ANY($2)",
+        "SELECT pg_catalog.bool_or(NOT a.attnotnull OR EXISTS (SELECT FROM "
+        "pg_catalog.pg_constraint c"
+        " WHERE c.conrelid OPERATOR(pg_catalog.=) a.attrelid AND NOT c.convalidated"
+        " AND c.contype OPERATOR(pg_catalog.=) 'n'::pg_catalog.\"char\""
+        " AND a.attnum OPERATOR(pg_catalog.=) ANY (c.conkey)))"
+        " FROM pg_catalog.pg_attribute a WHERE a.attrelid OPERATOR(pg_catalog.=) $1"
+        " AND a.attname::pg_catalog.text OPERATOR(pg_catalog.=) ANY($2)",
         relation, columns);
 }
 
@@ -71,6 +77,7 @@ class Inspection final {
     std::vector<Finding> Run() {
         for (size_t i = 0; i < kTableIds; i++) {
             Persistence(static_cast<TableId>(i));
+            Writable(static_cast<TableId>(i));
         }
         StockLevel();
         CheckType(TableId::kMovement, "variant_id", IsId, kIdTypes);
@@ -179,6 +186,34 @@ class Inspection final {
         }
     }
 
+    // Nothing can be written to a column that PostgreSQL computes. Roles that only few functions
+    // write may be computed where these functions are not wanted.
+    void Writable(TableId id) {
+        if (!binding_.has(id)) {
+            return;
+        }
+        for (const Role &role : RolesOf(id)) {
+            const Column *const column = binding_.find(id, role.name);
+            const bool written = (role.flags & (kWritten | kInserted)) != 0;
+            if (column != nullptr && written &&
+                Ask("SELECT pg_catalog.bool_or(attgenerated OPERATOR(pg_catalog.<>)"
+                    " ''::pg_catalog.\"char\" OR attidentity OPERATOR(pg_catalog.=)"
+                    " 'a'::pg_catalog.\"char\") FROM pg_catalog.pg_attribute"
+                    " WHERE attrelid OPERATOR(pg_catalog.=) $1"
+                    " AND attname::pg_catalog.text OPERATOR(pg_catalog.=) ANY($2)",
+                    binding_.table(id).oid, {column->name})) {
+                Error(id,
+                      "column \"" + column->name +
+                          "\" is generated always, but has to be written as " + role.name,
+                      (role.flags & kRequired) != 0
+                          ? ""
+                          : "Bind another column, or none: columns => '{\"" +
+                                std::string(RolesOf(id).table) + "\": {\"" + role.name +
+                                "\": null}}'.");
+            }
+        }
+    }
+
     // Ids go from the stock table into the others.
     void CheckConvertible(TableId id, const char *role) {
         const Column *const from = binding_.find(TableId::kStockLevel, role);
@@ -265,6 +300,8 @@ class Inspection final {
                  " AND a.attnum OPERATOR(pg_catalog.=) ANY (c.conkey)"
                  " WHERE c.conrelid OPERATOR(pg_catalog.=) $1"
                  " AND c.contype OPERATOR(pg_catalog.=) 'c'::pg_catalog.\"char\""
+                 " AND COALESCE((pg_catalog.to_jsonb(c)"
+                 " OPERATOR(pg_catalog.->>) 'conenforced')::pg_catalog.bool, true)"
                  " AND a.attname::pg_catalog.text OPERATOR(pg_catalog.=) ANY($2)",
                  relation, {on_hand})) {
             Warn(id, "no CHECK keeps \"" + on_hand + "\" from becoming negative by other hands",
