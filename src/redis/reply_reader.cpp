@@ -8,6 +8,12 @@
 
 namespace inventory_lock::redis {
 
+namespace {
+
+constexpr int kMaxDepth = 7;  // arrays around an element; hiredis before 1.0 takes 8
+
+}  // namespace
+
 ReplyReader::ReplyReader(size_t max_reply_bytes) : max_reply_bytes_(max_reply_bytes) {
     Reset();
 }
@@ -17,10 +23,19 @@ void ReplyReader::Reset() {
     if (!reader_) {
         throw std::bad_alloc();
     }
-    budget_.functions = *reader_->fn;
-    budget_.create_array = budget_.functions.createArray;
+    using Functions = redisReplyObjectFunctions;
+    budget_.hiredis = *reader_->fn;
+    budget_.functions = budget_.hiredis;
+    budget_.functions.createString = Create<&Functions::createString>;
     budget_.functions.createArray = CreateArray;
+    budget_.functions.createInteger = Create<&Functions::createInteger>;
+    budget_.functions.createNil = Create<&Functions::createNil>;
+#if HIREDIS_MAJOR >= 1
+    budget_.functions.createDouble = Create<&Functions::createDouble>;
+    budget_.functions.createBool = Create<&Functions::createBool>;
+#endif
     budget_.elements_left = max_elements();
+    budget_.refused = "";
     reader_->fn = &budget_.functions;
     reader_->privdata = &budget_;
     fed_bytes_ = 0;
@@ -40,7 +55,7 @@ ReplyOwner ReplyReader::Take(Trouble &trouble) {
         broken_ = true;
         trouble = {TroubleKind::kProtocol, Printable(reader_->errstr)};
         if (reader_->err == REDIS_ERR_OOM) {
-            trouble.text = "a reply announces more elements than are accepted";
+            trouble.text = *budget_.refused != '\0' ? budget_.refused : "out of memory";
         }
         return nullptr;
     }
@@ -57,17 +72,55 @@ ReplyOwner ReplyReader::Take(Trouble &trouble) {
     return nullptr;
 }
 
-// Called by hiredis, so it must not throw. Null makes the reader report that memory is out.
+// Constructors, called by hiredis: they must not throw. Null makes the reader report that memory is
+// out.
 template <typename Count>
 void *ReplyReader::CreateArray(const redisReadTask *task, Count elements) {
+    if (!Accept(task)) {
+        return nullptr;
+    }
     auto *budget = static_cast<Budget *>(task->privdata);
     if (elements > 0) {
         if (static_cast<size_t>(elements) > budget->elements_left) {
+            budget->refused = "a reply announces more elements than are accepted";
             return nullptr;
         }
         budget->elements_left -= static_cast<size_t>(elements);
     }
-    return budget->create_array(task, elements);
+    return budget->hiredis.createArray(task, elements);
+}
+
+template <auto Member, typename... Arguments>
+void *ReplyReader::Create(const redisReadTask *task, Arguments... arguments) {
+    if (!Accept(task)) {
+        return nullptr;
+    }
+    return (static_cast<Budget *>(task->privdata)->hiredis.*Member)(task, arguments...);
+}
+
+// Is it of RESP2, and not too deep in arrays? (A null of RESP2 is one of its strings or arrays.)
+bool ReplyReader::Accept(const redisReadTask *task) {
+    auto *budget = static_cast<Budget *>(task->privdata);
+    switch (task->type) {
+        case REDIS_REPLY_STRING:
+        case REDIS_REPLY_ARRAY:
+        case REDIS_REPLY_INTEGER:
+        case REDIS_REPLY_STATUS:
+        case REDIS_REPLY_ERROR:
+            break;
+        default:
+            budget->refused = "a reply of another protocol than RESP2";
+            return false;
+    }
+    int depth = 0;
+    for (const redisReadTask *outer = task->parent; outer != nullptr; outer = outer->parent) {
+        depth++;
+    }
+    if (depth > kMaxDepth) {
+        budget->refused = "a reply with too many arrays within arrays";
+        return false;
+    }
+    return true;
 }
 
 }  // namespace inventory_lock::redis

@@ -110,6 +110,12 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(
         Stream{"http", "HTTP/1.1 400 Bad Request\r\n\r\n"}, Stream{"tls", "\x15\x03\x01\x00\x02"},
         Stream{"resp3_push", ">2\r\n+a\r\n+b\r\n"}, Stream{"resp3_map", "%1\r\n+a\r\n+b\r\n"},
+        Stream{"resp3_set", "~1\r\n+a\r\n"}, Stream{"resp3_attribute", "|1\r\n+a\r\n+b\r\n+c\r\n"},
+        Stream{"resp3_null", "_\r\n"}, Stream{"resp3_boolean", "#t\r\n"},
+        Stream{"resp3_double", ",1.5\r\n"},
+        Stream{"resp3_big_number", "(123456789012345678901\r\n"},
+        Stream{"resp3_verbatim", "=7\r\ntxt:abc\r\n"},
+        Stream{"resp3_within", "*2\r\n+a\r\n*1\r\n#t\r\n"},
         Stream{"deep", Repeat("*1\r\n", 20) + ":1\r\n"}, Stream{"wide", "*1000000000\r\n"},
         Stream{"wider", "*9223372036854775807\r\n"},
         Stream{"wide_in_parts", "*3\r\n" + Repeat("*600\r\n", 3)},
