@@ -74,6 +74,10 @@ build/flags: FORCE
 	@echo '$(FLAGS)' | cmp -s - $@ || echo '$(FLAGS)' > $@
 FORCE:
 
+# The library knows which version it is.
+src/inventory_lock.o src/inventory_lock.bc: private override CPPFLAGS += -D'IL_VERSION="$(EXTVERSION)"'
+src/inventory_lock.o src/inventory_lock.bc: Makefile
+
 # The install script: its parts in the order of their names.
 $(EXTENSION)--$(EXTVERSION).sql: $(sort $(wildcard src/install/*.sql)) Makefile
 	@printf '%s\n' '\echo Use "CREATE EXTENSION $(EXTENSION)" to load this file. \quit' > $@.new

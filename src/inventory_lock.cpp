@@ -38,7 +38,7 @@ bool CheckUrl(const char *url, UrlProblem *problem) {
 
 extern "C" {
 
-PG_MODULE_MAGIC;
+IL_MODULE_MAGIC("inventory_lock", IL_VERSION);
 
 PGDLLEXPORT void _PG_init(void) {
     const bool preloading = process_shared_preload_libraries_in_progress;

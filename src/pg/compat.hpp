@@ -61,3 +61,11 @@ inline IndexScanDesc BeginIndexScan(Relation table, Relation index, Snapshot sna
 }
 
 }  // namespace inventory_lock::pg
+
+// The library's magic block. Since 18 it can carry the name and the version, which
+// pg_get_loaded_modules() shows.
+#if PG_VERSION_NUM >= 180000
+#define IL_MODULE_MAGIC(module, number) PG_MODULE_MAGIC_EXT(.name = (module), .version = (number))
+#else
+#define IL_MODULE_MAGIC(module, number) PG_MODULE_MAGIC
+#endif

@@ -1,7 +1,7 @@
 -- The signatures that users rely on: names, arguments, defaults and results as documented.
 -- A change here is a change of the interface and belongs into CHANGELOG.md.
 BEGIN;
-SELECT plan(78 + 7);
+SELECT plan(78 + 8);
 
 CREATE TEMP TABLE documented (name text, arguments text, result text);
 INSERT INTO documented VALUES
@@ -181,6 +181,11 @@ SELECT is_empty($$SELECT oid::regprocedure FROM functions WHERE proisstrict$$, '
 -- a call without arguments must be unique
 SELECT is_empty($$SELECT proname FROM functions WHERE pronargs = pronargdefaults GROUP BY proname HAVING count(*) > 1$$,
     'where every argument has a default, one overload has them');
+
+-- the library tells its version; PostgreSQL asks for it since 18
+SELECT CASE WHEN current_setting('server_version_num')::integer < 180000 THEN skip('no versions of libraries before 18')
+    ELSE results_eq($$SELECT version FROM pg_get_loaded_modules() WHERE module_name = 'inventory_lock'$$,
+        $$SELECT extversion FROM pg_extension WHERE extname = 'inventory_lock'$$, 'library and extension are of one version') END;
 
 SELECT * FROM finish();
 ROLLBACK;
