@@ -35,15 +35,16 @@ SELECT CASE WHEN current_setting('server_version_num')::integer < 180000 THEN 'S
     current_setting('server_version_num')::integer >= 180000 AS since_18 \gset
 CREATE TABLE own.computed (variant_id integer PRIMARY KEY, arrived integer NOT NULL, sold integer NOT NULL DEFAULT 0,
     on_hand integer NOT NULL GENERATED ALWAYS AS (arrived - sold) STORED, version bigint GENERATED ALWAYS AS (sold * 2) :kept,
-    low_stock_threshold integer GENERATED ALWAYS AS (sold / 10) :kept, product_id integer GENERATED ALWAYS AS (variant_id / 100) :kept);
+    low_stock_threshold integer GENERATED ALWAYS AS (sold / 10) :kept, safety_stock integer GENERATED ALWAYS AS (variant_id % 10) :kept);
 SELECT pg_temp.try($$SELECT inventory_lock.bind('computed', 'own.computed')$$);
 ALTER TABLE own.computed ALTER on_hand DROP EXPRESSION;
 SELECT pg_temp.try($$SELECT inventory_lock.bind('computed', 'own.computed')$$);
 SELECT inventory_lock.bind('computed', 'own.computed', columns => '{"stock_level": {"version": null}}');
 INSERT INTO own.computed (variant_id, arrived, sold, on_hand) VALUES (101, 90, 40, 50);
 SELECT variant_id, on_hand FROM inventory_lock.stock(101, binding => 'computed');
+SELECT pg_temp.try($$SELECT * FROM inventory_lock.decrement_stock_on_purchase(101, 50, binding => 'computed')$$);
 SELECT quantity_after FROM inventory_lock.decrement_stock_on_purchase(101, 47, binding => 'computed');
-SELECT on_hand, product_id, low_stock_threshold FROM own.computed;
+SELECT on_hand, safety_stock, low_stock_threshold FROM own.computed;
 SELECT inventory_lock.unbind('computed');
 CREATE TABLE own.numbered (order_id integer NOT NULL, line_no integer GENERATED ALWAYS AS IDENTITY, variant_id integer, quantity integer,
     cancelled integer NOT NULL DEFAULT 0, fulfilled integer NOT NULL DEFAULT 0, UNIQUE (order_id, line_no));

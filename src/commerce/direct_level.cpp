@@ -96,6 +96,18 @@ void FindIndex(Relation relation, AttrNumber variant, AttrNumber location, Level
     list_free(indexes);
 }
 
+// Is everything that is read in the row itself? A virtual generated column (since 18) is not: the
+// executor computes it.
+bool AllStored(Relation relation, const LevelAccess &access) {
+    for (const LevelAccess::Place &place : access.columns) {
+        if (place.number != InvalidAttrNumber &&
+            TupleDescAttr(RelationGetDescr(relation), place.number - 1)->attgenerated == 'v') {
+            return false;
+        }
+    }
+    return true;
+}
+
 // Decides whether this table's rows can be found here.
 LevelAccess FindAccess(const Binding &binding) {
     LevelAccess access;
@@ -122,7 +134,7 @@ LevelAccess FindAccess(const Binding &binding) {
     pg::Call([=] {
         const Relation relation = table_open(oid, NoLock);
         if (relation->rd_rel->relkind == RELKIND_RELATION &&
-            relation->rd_tableam == GetHeapamTableAmRoutine()) {
+            relation->rd_tableam == GetHeapamTableAmRoutine() && AllStored(relation, *found)) {
             FindIndex(relation, number, found->columns[kLocation].number, found);
         }
         table_close(relation, NoLock);
