@@ -185,7 +185,7 @@ SELECT is_empty($$SELECT proname FROM functions WHERE pronargs = pronargdefaults
 -- the library tells its version; PostgreSQL asks for it since 18
 SELECT CASE WHEN current_setting('server_version_num')::integer < 180000 THEN skip('no versions of libraries before 18')
     ELSE results_eq($$SELECT version FROM pg_get_loaded_modules() WHERE module_name = 'inventory_lock'$$,
-        $$SELECT extversion FROM pg_extension WHERE extname = 'inventory_lock'$$, 'library and extension are of one version') END;
+        $$SELECT extversion COLLATE "default" FROM pg_extension WHERE extname = 'inventory_lock'$$, 'library and extension are of one version') END;
 
 SELECT * FROM finish();
 ROLLBACK;
