@@ -184,8 +184,12 @@ ExtendAnswer Client::Extend(const std::vector<ExtendKey> &keys) {
 }
 
 ReleaseAnswer Client::Release(const ReleaseKey &key) {
-    const ReplyOwner reply = Call(MakeRelease(key, 86400000));
-    return ParseRelease(ReplyView(reply.get()));
+    return ReleaseAll({key});
+}
+
+ReleaseAnswer Client::ReleaseAll(const std::vector<ReleaseKey> &keys) {
+    const ReplyOwner reply = Call(MakeRelease(keys, 86400000));
+    return ParseRelease(ReplyView(reply.get()), keys.size());
 }
 
 RaiseAnswer Client::Raise(std::string_view key, std::string_view token, uint64_t given) {
