@@ -86,6 +86,7 @@ is($other->error_of("SELECT FROM inventory_lock.place_order_locked('7', 'k', '[$
 $node->poll_until(sub { entries() == 61 }, 'its entries are free again');
 is($redis->command('EXISTS', map { "inventory_lock:v$_" } 1 .. 5), '0', 'and none of its keys is in Redis');
 is($holder->error_of('COMMIT'), '', 'the holder of the others commits');
+$node->poll_until(sub { entries() == 0 }, 'its entries are free');
 is($other->run("SELECT status FROM inventory_lock.place_order_locked('7', 'k', '[$lines]')"), 'placed',
     'then the order fits');
 $_->quit for $holder, $other;
