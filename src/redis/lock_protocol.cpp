@@ -26,7 +26,6 @@ bool Complain(ReplyView reply, Trouble &trouble, bool &no_script);
 Trouble Nonsense(std::string_view what);
 std::optional<uint64_t> Positive(ReplyView reply, uint64_t limit);
 std::optional<Ownership> OwnershipOf(ReplyView reply);
-bool ReadOwnerships(ReplyView reply, size_t first, size_t key_count, std::vector<Ownership> &keys);
 bool ReadGranted(ReplyView reply, size_t key_count, AcquireAnswer &answer);
 bool ReadTaken(ReplyView reply, size_t key_count, AcquireAnswer &answer);
 std::optional<WaitEdge> EdgeOf(std::string_view text);
@@ -151,7 +150,12 @@ ExtendAnswer ParseExtend(ReplyView reply, size_t key_count) {
         return answer;
     }
     const std::optional<uint64_t> time = Positive(reply[0], kFenceLimit);
-    const bool sound = time.has_value() && ReadOwnerships(reply, 1, key_count, answer.keys);
+    bool sound = time.has_value() && reply.size() == key_count + 1;
+    for (size_t i = 0; sound && i < key_count; i++) {
+        const std::optional<Ownership> ownership = OwnershipOf(reply[i + 1]);
+        sound = ownership.has_value();
+        answer.keys.push_back(ownership.value_or(Ownership::kOther));
+    }
     if (!sound) {
         answer = ExtendAnswer();
         answer.trouble = Nonsense("extend");
@@ -162,34 +166,27 @@ ExtendAnswer ParseExtend(ReplyView reply, size_t key_count) {
     return answer;
 }
 
-Command MakeRelease(const std::vector<ReleaseKey> &keys, int64_t fence_ttl_ms) {
-    Command command = NewCommand(Script::kRelease, keys.size());
-    command.args.push_back(std::to_string(fence_ttl_ms));
-    for (const ReleaseKey &key : keys) {
-        command.keys.push_back(key.key);
-        command.keys.push_back(FenceKey(key.key));
-        command.keys.push_back(GapKey(key.key));
-        command.args.push_back(key.token);
-        command.args.push_back(std::to_string(key.fence));
-        command.args.push_back(std::to_string(key.gap_ms));
-    }
+Command MakeRelease(const ReleaseKey &key, int64_t fence_ttl_ms) {
+    Command command = NewCommand(Script::kRelease, 1);
+    command.keys = {key.key, FenceKey(key.key), GapKey(key.key)};
+    command.args = {key.token, std::to_string(key.fence), std::to_string(key.gap_ms),
+                    std::to_string(fence_ttl_ms)};
     Finish(command);
     return command;
 }
 
-ReleaseAnswer ParseRelease(ReplyView reply, size_t key_count) {
+ReleaseAnswer ParseRelease(ReplyView reply) {
     ReleaseAnswer answer;
     if (Complain(reply, answer.trouble, answer.no_script)) {
         return answer;
     }
-    if (const std::optional<Ownership> only = OwnershipOf(reply); only && key_count == 1) {
-        answer.keys.push_back(*only);
-    } else if (key_count < 2 || !ReadOwnerships(reply, 0, key_count, answer.keys)) {
-        answer.keys.clear();
+    const std::optional<Ownership> found = OwnershipOf(reply);
+    if (!found) {
         answer.trouble = Nonsense("release");
         return answer;
     }
     answer.ok = true;
+    answer.found = *found;
     return answer;
 }
 
@@ -322,21 +319,6 @@ std::optional<Ownership> OwnershipOf(ReplyView reply) {
         return Ownership::kOther;
     }
     return std::nullopt;
-}
-
-// `first` elements of something else, then one of each key.
-bool ReadOwnerships(ReplyView reply, size_t first, size_t key_count, std::vector<Ownership> &keys) {
-    if (reply.size() != first + key_count) {
-        return false;
-    }
-    for (size_t i = 0; i < key_count; i++) {
-        const std::optional<Ownership> ownership = OwnershipOf(reply[first + i]);
-        if (!ownership) {
-            return false;
-        }
-        keys.push_back(*ownership);
-    }
-    return true;
 }
 
 // granted, TIME, one fence per key.

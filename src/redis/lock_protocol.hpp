@@ -110,23 +110,22 @@ struct ExtendAnswer {
 };
 ExtendAnswer ParseExtend(ReplyView reply, size_t key_count);
 
-// Compare-and-delete of many keys in one call; a shared key has a call of its own. A fence above
-// the stored one is stored on the way (only while the key is ours); gap_ms > 0 also leaves il:gap
-// for foreign pollers.
+// Compare-and-delete of one key. A fence above the stored one is stored on the way (only while the
+// key is ours); gap_ms > 0 also leaves il:gap for foreign pollers.
 struct ReleaseKey {
     std::string key;
     std::string token;
     uint64_t fence = 0;
     int64_t gap_ms = 0;
 };
-Command MakeRelease(const std::vector<ReleaseKey> &keys, int64_t fence_ttl_ms);
+Command MakeRelease(const ReleaseKey &key, int64_t fence_ttl_ms);
 struct ReleaseAnswer {
     bool ok = false;
-    std::vector<Ownership> keys;  // what was found
+    Ownership found = Ownership::kAbsent;
     Trouble trouble;
     bool no_script = false;
 };
-ReleaseAnswer ParseRelease(ReplyView reply, size_t key_count);
+ReleaseAnswer ParseRelease(ReplyView reply);
 
 // Token still ours: fence := max(stored, given) + 1.
 Command MakeRaise(std::string_view key, std::string_view token, uint64_t given,

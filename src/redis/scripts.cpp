@@ -134,71 +134,63 @@ local function recall(holder, token, lock)
 end
 local function want_key(gap_key) return 'il:want:' .. string.sub(gap_key, 8) end
 
-local found = redis.pcall('MGET', unpack(KEYS))
-if found.err then return found end
-local texts = 0
-for i = 1, #KEYS do
-  if found[i] then texts = texts + 1 end
-end
-local strange = texts < redis.call('EXISTS', unpack(KEYS))
-
-local locks, values, fences, seen, lists = {}, {}, {}, {}, {}
-local now_text = digits(now)
+local locks, fence_keys, gap_keys = {}, {}, {}
 for i = 1, count do
-  local lock, gap_key, token, prev = KEYS[3 * i - 2], KEYS[3 * i], ARGV[4 * i], ARGV[4 * i + 1]
-  local value, stored, floor = found[3 * i - 2], found[3 * i - 1], ARGV[4 * i + 3]
+  locks[i], fence_keys[i], gap_keys[i] = KEYS[3 * i - 2], KEYS[3 * i - 1], KEYS[3 * i]
+end
+local values, trouble = look_all(locks)
+if trouble then return trouble end
+local stored = redis.pcall('MGET', unpack(fence_keys))
+if stored.err then return stored end
+local any_gap = redis.call('EXISTS', unpack(gap_keys)) > 0
+
+local fences, seen, lists = {}, {}, {}
+for i = 1, count do
+  local lock, token, prev = locks[i], ARGV[4 * i], ARGV[4 * i + 1]
+  local value = values[i]
   if seen[lock] then return redis.error_reply('ERR inventory_lock: a key is named twice') end
   seen[lock] = true
-  if strange and not value then
-    local trouble
-    value, trouble = look(lock)
-    if trouble then return trouble end
-  end
   if value == true then
-    return {'taken', now_text, i, 'type', '', redis.call('PTTL', lock)}
+    return {'taken', digits(now), i, 'type', '', redis.call('PTTL', lock)}
   end
-  locks[i], values[i] = lock, value
-  local intent = floor == 'intent'
-  local list = value and intents(value)
+  local intent = ARGV[4 * i + 3] == 'intent'
+  local list = intents(value)
   if intent and not value then list = {} end
   if value ~= token and not (intent and (find(list, token) or find(list, prev))) then
     if value and (prev == '' or value ~= prev) and not (intent and list) then
       if list then
         for _, one in ipairs(list) do recall(one[1], token, lock) end
         if announce > 0 then
-          redis.pcall('SET', want_key(gap_key), token, 'PX', ARGV[3])
+          redis.pcall('SET', want_key(gap_keys[i]), token, 'PX', ARGV[3])
         end
       else
         recall(value, token, lock)
       end
       local holder = string.sub(list and list[1] and list[1][1] or value, 1, 256)
-      return {'taken', now_text, i, 'token', holder, redis.call('PTTL', lock)}
+      return {'taken', digits(now), i, 'token', holder, redis.call('PTTL', lock)}
     end
-    local gap = (strange or found[3 * i]) and redis.pcall('PTTL', gap_key)
+    local gap = any_gap and redis.pcall('PTTL', gap_keys[i])
     if type(gap) == 'number' and gap > 0 then
-      return {'taken', now_text, i, 'gap', '', gap}
+      return {'taken', digits(now), i, 'gap', '', gap}
     end
-    if intent and stored and instance(stored) ~= instance(token) then
-      return {'taken', now_text, i, 'gap', '', redis.call('PTTL', KEYS[3 * i - 1])}
+    local want = intent and stored[i]
+    if want and instance(want) ~= instance(token) then
+      return {'taken', digits(now), i, 'gap', '', redis.call('PTTL', fence_keys[i])}
     end
   end
   lists[i] = intent and list
-  if not intent then
-    local fence = math.max(fence_of(stored) + 1, now, tonumber(floor) + 1)
-    if not (fence < limit) then
-      return redis.error_reply('ERR inventory_lock: the fence is out of range')
-    end
-    fences[i] = fence == now and now_text or digits(fence)
-  else
-    fences[i] = now_text
+  local fence = intent and now or math.max(fence_of(stored[i]) + 1, now, tonumber(ARGV[4 * i + 3]) + 1)
+  if not (fence < limit) then
+    return redis.error_reply('ERR inventory_lock: the fence is out of range')
   end
   if not (tonumber(ARGV[4 * i + 2]) >= 1) then
     return redis.error_reply('ERR inventory_lock: the TTL is out of range')
   end
+  fences[i] = digits(fence)
 end
 
 for i = 1, count do
-  if not lists[i] then redis.call('SET', KEYS[3 * i - 1], fences[i], 'PX', ARGV[1]) end
+  if not lists[i] then redis.call('SET', fence_keys[i], fences[i], 'PX', ARGV[1]) end
 end
 for i = 1, count do
   local lock, token, ttl = locks[i], ARGV[4 * i], ARGV[4 * i + 2]
@@ -212,7 +204,7 @@ for i = 1, count do
   else
     redis.call('SET', lock, token, 'PX', ttl, 'NX')
     if string.sub(lock, 1, 23) == 'inventory_lock:product:' then
-      redis.call('DEL', want_key(KEYS[3 * i]))
+      redis.call('DEL', want_key(gap_keys[i]))
     end
   end
 end
@@ -259,52 +251,27 @@ if #ours > 0 then redis.call('MGET', unpack(ours)) end
 return answer
 )lua";
 
-// KEYS: lock, fence, gap of each key. ARGV: fence TTL; then of each key token, fence, gap TTL.
-// Answer: of each (of one key without an array) 1 ours, 0 absent, -1 another's. Freeing the keys
-// matters most and is allowed when memory is full; fences and gaps are written as far as the server
-// lets us. A key that is shared is alone in its call, for to write the others who share it is
-// refused then.
+// KEYS: lock, fence, gap. ARGV: token, fence, gap TTL, fence TTL. Answer: 1 ours, 0 absent, -1
+// another's. Freeing the key matters most and is allowed when memory is full; the fence and the gap
+// are written as far as the server lets us.
 constexpr char kReleaseBody[] = R"lua(
-local count, read = #KEYS / 3, {}
-for i = 1, count do
-  read[2 * i - 1], read[2 * i] = KEYS[3 * i - 2], KEYS[3 * i - 1]
+local value, trouble = look(KEYS[1])
+if trouble then return trouble end
+local list = intents(value)
+if find(list, ARGV[1]) then
+  local clock = redis.call('TIME')
+  local refused = share(KEYS[1], list, clock[1] * 1000 + math.floor(clock[2] / 1000), ARGV[1])
+  if refused then return refused end
+  if tonumber(ARGV[3]) > 0 then redis.pcall('SET', KEYS[3], '1', 'PX', ARGV[3]) end
+  return 1
 end
-local found = redis.pcall('MGET', unpack(read))
-if found.err then return found end
-local answer, gone = {}, {}
-for i = 1, count do
-  local lock, token, value = KEYS[3 * i - 2], ARGV[3 * i - 1], found[2 * i - 1]
-  if not value then
-    local trouble
-    value, trouble = look(lock)
-    if trouble then return trouble end
-  end
-  if value == token then
-    answer[i] = 1
-    gone[#gone + 1] = lock
-  else
-    answer[i] = value and -1 or 0
-    local list = intents(value)
-    if find(list, token) then
-      if count > 1 then return redis.error_reply('ERR inventory_lock: a shared key is not alone') end
-      local clock = redis.call('TIME')
-      local refused = share(lock, list, clock[1] * 1000 + math.floor(clock[2] / 1000), token)
-      if refused then return refused end
-      answer[i] = 1
-    end
-  end
-end
-if #gone > 0 then redis.call('DEL', unpack(gone)) end
-for i = 1, count do
-  if answer[i] == 1 then
-    local fence, gap = tonumber(ARGV[3 * i]), tonumber(ARGV[3 * i + 1])
-    if #gone > 0 and fence < limit and fence > fence_of(found[2 * i]) then
-      redis.pcall('SET', KEYS[3 * i - 1], digits(fence), 'PX', ARGV[1])
-    end
-    if gap > 0 then redis.pcall('SET', KEYS[3 * i], '1', 'PX', ARGV[3 * i + 1]) end
-  end
-end
-return count == 1 and answer[1] or answer
+if value ~= ARGV[1] then return value and -1 or 0 end
+local fence = tonumber(ARGV[2])
+local raised = fence < limit and fence > stored_fence(KEYS[2])
+redis.call('DEL', KEYS[1])
+if raised then redis.pcall('SET', KEYS[2], digits(fence), 'PX', ARGV[4]) end
+if tonumber(ARGV[3]) > 0 then redis.pcall('SET', KEYS[3], '1', 'PX', ARGV[3]) end
+return 1
 )lua";
 
 // KEYS: lock, fence. ARGV: token, given, fence TTL. Answer: 1 and the fence; or 0 absent, -1

@@ -73,7 +73,6 @@ class Keeper final {
     struct Request;
     struct Operation;
     struct Local;
-    struct ReleaseToSend;
     enum class Step : uint8;
     enum class Turn_ : uint8;
 
@@ -101,6 +100,7 @@ class Keeper final {
     void CheckHeld(int32 index, int64 now_us);
     enum class Unless : uint8;
     void Release(int32 index, int64 gap_ms, int64 now_us, Unless unless);
+    void SendRelease(int32 index, const std::string &token, int64 gap_ms, int64 now_us);
     void MarkLost(int32 index, shared::LostReason reason, int64 now_us);
     void MarkAbsent(int32 index, int64 now_us);
     void ExtendSoon(int32 index);
@@ -115,13 +115,6 @@ class Keeper final {
     void NoteForeign(const std::string &key, int64 now_us);
     bool ForeignSeen(const std::string &key, int64 now_us) const;
     void NoteRedisTime(Session &session, uint64 time_us, int64 sent_us, int64 now_us);
-
-    // keeper_releases.cpp: releases on their way.
-    void ReleaseSoon(int32 index, const std::string &token, int64 gap_ms, int64 now_us);
-    void SendReleases(int64 now_us);
-    void SendReleasesOf(uint32 session_id, int lane, const std::vector<ReleaseToSend> &releases,
-                        int64 now_us);
-    void OnReleased(Operation &operation, const redis::ReleaseAnswer &answer, int64 now_us);
 
     // keeper_linger.cpp: unused leases that are kept.
     int64 LingersUntilUs(int32 index, const View &view) const;
@@ -154,6 +147,7 @@ class Keeper final {
     void OnAcquired(Operation &operation, const redis::AcquireAnswer &answer, int64 now_us);
     void OnTaken(Operation &operation, const redis::AcquireAnswer &answer, int64 now_us);
     void OnExtended(Operation &operation, const redis::ExtendAnswer &answer, int64 now_us);
+    void OnReleased(Operation &operation, const redis::ReleaseAnswer &answer, int64 now_us);
     void OnSimple(Operation &operation, redis::ReplyView reply, int64 now_us);
     void OnCleared(Request &request, redis::ReplyView reply, int64 now_us);
     void OnProbed(redis::ReplyView reply, int64 now_us);
@@ -193,7 +187,6 @@ class Keeper final {
     std::unordered_map<int32, std::vector<uint64>> suspects_;  // slot → waits of a circle seen once
     int64 waits_due_us_ = INT64_MAX;
     std::vector<int32> to_extend_;
-    std::vector<ReleaseToSend> to_release_;
     std::vector<int32> takeover_;  // Unknown and Held entries of an earlier worker
     bool slots_open_ = false;      // its requests are still to be taken over
     using Timer = std::pair<int64, int32>;

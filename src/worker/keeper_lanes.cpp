@@ -221,7 +221,7 @@ void Keeper::FreeOrphans(Session &session, int lane, int64 now_us) {
         Operation operation;
         operation.purpose = Purpose::kOrphan;
         operation.number = i;
-        operation.command = redis::MakeRelease({key}, kFenceTtlMs);
+        operation.command = redis::MakeRelease(key, kFenceTtlMs);
         orphans_under_way_++;
         Send(session, lane, std::move(operation), now_us);
     }
@@ -235,7 +235,7 @@ void Keeper::OnOrphanFreed(const Operation &operation, const redis::ReleaseAnswe
     if (!answer.ok) {
         return;  // asked again over the next connection
     }
-    if (answer.keys[0] == redis::Ownership::kOurs) {
+    if (answer.found == redis::Ownership::kOurs) {
         shared::Count(shared::Total::kOrphansFreed);
     }
     journal_.EraseOrphan(orphan.record);

@@ -214,9 +214,40 @@ void Keeper::Release(int32 index, int64 gap_ms, int64 now_us, Unless unless) {
         return;
     }
     if (entry->prev[0] != '\0') {
-        ReleaseSoon(index, entry->prev, 0, now_us);
+        SendRelease(index, entry->prev, 0, now_us);
     }
-    ReleaseSoon(index, entry->token, gap_ms, now_us);
+    SendRelease(index, entry->token, gap_ms, now_us);
+}
+
+void Keeper::SendRelease(int32 index, const std::string &token, int64 gap_ms, int64 now_us) {
+    IL_INJECT("worker-releasing");
+    const Local &local = local_[static_cast<size_t>(index)];
+    Session *session = SessionOf(local.session);
+    if (session == nullptr) {
+        if (AbandonedServer(index, now_us)) {
+            MarkAbsent(index, now_us);
+        } else {  // an earlier worker's; released once the barrier has passed
+            Locked(EntryAt(index), [&] { EntryAt(index)->state = shared::LeaseState::kUnknown; });
+            takeover_.push_back(index);
+        }
+        return;
+    }
+    redis::ReleaseKey key;
+    key.key = KeyOf(index);
+    key.token = token;
+    key.fence = IsIntent(index) ? 0 : ViewOf(EntryAt(index)).next_fence - 1;
+    key.gap_ms = gap_ms;
+    Operation operation;
+    operation.purpose = Purpose::kRelease;
+    operation.entries = {index};
+    operation.tokens = {token};
+    operation.command = redis::MakeRelease(key, kFenceTtlMs);
+    const bool sent =
+        session->Ready(local.lane) && Send(*session, local.lane, std::move(operation), now_us);
+    if (!sent) {
+        Locked(EntryAt(index), [&] { EntryAt(index)->state = shared::LeaseState::kUnknown; });
+    }
+    IL_INJECT("worker-release-sent");
 }
 
 void Keeper::MarkAbsent(int32 index, int64 now_us) {
@@ -237,7 +268,6 @@ void Keeper::MarkAbsent(int32 index, int64 now_us) {
     local.lane = kNoLane;
     local.extending = false;
     local.told_max_hold = false;
-    local.release_alone = false;
     if (partner >= 0) {
         PokeSharers(partner, now_us);
     }

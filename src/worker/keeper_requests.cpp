@@ -175,7 +175,6 @@ void Keeper::Start(Request &request, int64 now_us) {
     if (request.in_flight) {
         return;
     }
-    SendReleases(now_us);
     if (request.operation == shared::Operation::kRenew ||
         request.operation == shared::Operation::kRaise) {
         StartSimple(request, now_us);  // about a lease that we have: the breaker has no say

@@ -120,13 +120,6 @@ struct Keeper::Operation {
     int64 sent_us = 0;
 };
 
-// A release that is due: of a token that its entry, which is Releasing, has or had.
-struct Keeper::ReleaseToSend {
-    int32 index;
-    std::string token;
-    int64 gap_ms;
-};
-
 // What the worker alone knows of a lease entry.
 struct Keeper::Local {
     uint32 session = 0;  // 0 = none
@@ -140,7 +133,6 @@ struct Keeper::Local {
     bool look_again = false;  // changed by others while an extend was in flight
     bool idle_asked = false;
     bool told_max_hold = false;
-    bool release_alone = false;    // a release together with others failed
     int64 check_at_us = 0;         // valid timer of the entry; others are stale
     int64 asked_us = 0;            // when the latest acquire was sent
     int64 extended_us = 0;         // when the latest acknowledged acquire or extend was sent

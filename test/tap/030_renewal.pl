@@ -90,14 +90,13 @@ my (%released, @renewed, @behind);
 for my $line (grep { /"EVALSHA"/ } split /\n/, slurp_file($log))
 {
     my (undef, undef, $keys, @words) = $line =~ /"((?:[^"\\]|\\.)*)"/g;
-    my ($first, @rest) = splice @words, $keys;
-    if ($first =~ /^\d+$/ && @rest == $keys)    # lock, fence, gap of each; a time to live, then token, fence, gap of each
-    {
-        $released{ $rest[ 3 * $_ ] }++ for 0 .. $keys / 3 - 1;
-        next;
-    }
+    my ($first, @rest) = splice @words, $keys;    # tokens stand first, but for acquisitions
     next unless $first =~ /^pg:/;
-    if (@rest == 2 * $keys - 1)                # locks; of each the token and its time to live
+    if ($keys == 3 && @rest == 3)                 # lock, fence, gap; token, fence, two times to live
+    {
+        $released{$first}++;
+    }
+    elsif (@rest == 2 * $keys - 1)                # locks; of each the token and its time to live
     {
         push @renewed, grep { /^pg:/ } $first, @rest;
         push @behind, grep { $released{$_} } grep { /^pg:/ } $first, @rest;

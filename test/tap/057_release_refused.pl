@@ -38,17 +38,6 @@ cmp_ok($refused->(), '>=', 3, 'the release is tried again and again');
 $redis->command('CONFIG', 'SET', 'min-replicas-to-write', 0);
 $node->poll_until(sub { $node->value($used) == 0 }, 'the worker is done with the key');
 is($redis->lock_keys, '', 'the key is gone');
-
-# Of several keys that are released together one is refused: the others need not wait for it.
-$session->run('BEGIN');
-$session->run("SELECT count(inventory_lock.acquire_lock(name)) FROM unnest(ARRAY['a1', 'a2', 'b', 'a3']) name");
-$redis->command('ACL', 'SETUSER', 'default', 'resetkeys', '~*lock:a*');
-$session->run('COMMIT');
-$node->poll_until(sub { $redis->lock_keys !~ /lock:a/ }, 'the others are gone');
-is($redis->lock_keys, 'lock:b', 'only what is refused is left');
-$redis->command('ACL', 'SETUSER', 'default', '~*');
-$node->poll_until(sub { $node->value($used) == 0 }, 'the worker is done with that one too');
-is($redis->lock_keys, '', 'it is gone');
 $session->quit;
 
 $node->finish($redis);

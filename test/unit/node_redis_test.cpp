@@ -33,7 +33,7 @@ class NodeRedisTest : public ::testing::Test {
             if (tag == last_tag) {
                 acquired = ParseAcquire(reply, 1);
                 extended = ParseExtend(reply, 1);
-                released = ParseRelease(reply, 1);
+                released = ParseRelease(reply);
             }
         };
     }
@@ -83,8 +83,8 @@ TEST_F(NodeRedisTest, ComesUpWithBarrierTrackingAndScripts) {
     EXPECT_EQ(node->run_id().size(), 40u);
     Acquire("k", AcquireResult::kGranted);  // by hash: the handshake has loaded it
     EXPECT_FALSE(acquired.no_script);
-    Call(MakeRelease({{"k", kOurs, 0, 0}}, 1000));
-    EXPECT_EQ(released.keys.at(0), Ownership::kOurs);
+    Call(MakeRelease({"k", kOurs, 0, 0}, 1000));
+    EXPECT_EQ(released.found, Ownership::kOurs);
 }
 
 TEST_F(NodeRedisTest, NeedsNoMoreRightsThanTheDocumentedOnes) {
@@ -140,8 +140,8 @@ TEST_F(NodeRedisTest, NeedsNoMoreRightsThanTheDocumentedOnes) {
     Call(MakeExtend({{"inventory_lock:1", kOurs, 40000}}));
     EXPECT_EQ(extended.keys.at(0), Ownership::kOurs);
     Call(MakeRaise("inventory_lock:1", kOurs, 5, 1000));
-    Call(MakeRelease({{"inventory_lock:1", kOurs, 1, 100}}, 1000));
-    EXPECT_EQ(released.keys.at(0), Ownership::kOurs);
+    Call(MakeRelease({"inventory_lock:1", kOurs, 1, 100}, 1000));
+    EXPECT_EQ(released.found, Ownership::kOurs);
     for (const Recorder::Answer &answer : recorder.answers) {
         EXPECT_FALSE(answer.error) << answer.text;
     }
@@ -208,7 +208,7 @@ TEST_F(NodeRedisTest, AnotherClustersReleaseByScriptWakes) {
     Acquire("k", AcquireResult::kTaken);
     EXPECT_EQ(acquired.blocker, theirs);
     recorder.invalidated.clear();
-    EXPECT_EQ(foreign.Release({"k", theirs, 0, 0}).keys.at(0), Ownership::kOurs);
+    EXPECT_EQ(foreign.Release({"k", theirs, 0, 0}).found, Ownership::kOurs);
     EXPECT_TRUE(UntilInvalidated("k"));
 }
 
@@ -312,7 +312,7 @@ TEST_F(NodeRedisTest, OurOwnWritesOfAHeldKeyAreNotReported) {
     for (int i = 0; i < 5; i++) {
         Call(MakeExtend({{"k", kOurs, 30000}}));
     }
-    Call(MakeRelease({{"k", kOurs, 0, 0}}, 1000));
+    Call(MakeRelease({"k", kOurs, 0, 0}, 1000));
     Settle();
     EXPECT_FALSE(recorder.Invalidated("k"));
 }
@@ -357,13 +357,13 @@ TEST_F(NodeRedisTest, OneLaneDoesAReleaseBeforeTheNextAcquire) {
     recorder.on_reply = [&](int, uint64_t tag, ReplyView reply) {
         order.push_back(static_cast<int>(tag));
         if (tag % 2 == 0) {
-            EXPECT_EQ(ParseRelease(reply, 1).keys.at(0), Ownership::kOurs);
+            EXPECT_EQ(ParseRelease(reply).found, Ownership::kOurs);
         } else {
             EXPECT_EQ(ParseAcquire(reply, 1).result, AcquireResult::kGranted);
         }
     };
     for (uint64_t i = 1000; i < 1200; i += 2) {
-        loop->Send(0, i, MakeRelease({{"k", kOurs, 0, 0}}, 1000).Argv());
+        loop->Send(0, i, MakeRelease({"k", kOurs, 0, 0}, 1000).Argv());
         loop->Send(0, i + 1, AcquireCommand("k").Argv());
     }
     ASSERT_TRUE(loop->Until([&] { return order.size() == 200; }, "all answers"));

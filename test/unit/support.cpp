@@ -184,12 +184,8 @@ ExtendAnswer Client::Extend(const std::vector<ExtendKey> &keys) {
 }
 
 ReleaseAnswer Client::Release(const ReleaseKey &key) {
-    return ReleaseAll({key});
-}
-
-ReleaseAnswer Client::ReleaseAll(const std::vector<ReleaseKey> &keys) {
-    const ReplyOwner reply = Call(MakeRelease(keys, 86400000));
-    return ParseRelease(ReplyView(reply.get()), keys.size());
+    const ReplyOwner reply = Call(MakeRelease(key, 86400000));
+    return ParseRelease(ReplyView(reply.get()));
 }
 
 RaiseAnswer Client::Raise(std::string_view key, std::string_view token, uint64_t given) {
