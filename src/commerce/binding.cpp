@@ -6,6 +6,7 @@
 
 #include "commerce/binding.hpp"
 
+#include "commerce/direct_write.hpp"
 #include "commerce/roles.hpp"
 #include "commerce/sql_text.hpp"
 
@@ -171,7 +172,7 @@ class BindingCache final {
         std::shared_ptr<Binding> loaded = Binding::Load(name);
         if (known != bindings_.end()) {
             if (known->second->SameText(*loaded)) {
-                known->second->access_ = {};  // its index may be another one
+                known->second->ForgetTables();
                 stale_.erase(name);
                 return known->second;
             }
@@ -291,7 +292,14 @@ bool Binding::SameText(const Binding &other) const {
            order_writer_ == other.order_writer_ && referenced_ == other.referenced_;
 }
 
+// What was made ready for the tables as they were: an index may be another one.
+void Binding::ForgetTables() {
+    access_ = {};
+    DropWrites(&writes_);
+}
+
 void Binding::FreePlans() {
+    ForgetTables();
     for (const auto &plan : plans_) {
         if (plan != nullptr) {
             plan->Free();

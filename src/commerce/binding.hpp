@@ -118,6 +118,15 @@ struct LevelAccess {
     Place columns[kColumns] = {};
 };
 
+struct DirectTable;
+
+// How a change is written without plans: see direct_write.hpp.
+struct DirectWrites {
+    bool known = false;            // it has been looked for
+    DirectTable *level = nullptr;  // none: there is no such way
+    DirectTable *movement = nullptr;
+};
+
 class Binding final {
   public:
     using Builder = std::unique_ptr<Statement> (*)(const Binding &binding);
@@ -155,6 +164,7 @@ class Binding final {
 
     // Kept with the plans; made by whoever needs it first.
     LevelAccess &access() { return access_; }
+    DirectWrites &writes() { return writes_; }
 
   private:
     Binding() = default;
@@ -162,6 +172,7 @@ class Binding final {
     const Table *table(TableId id, std::nullptr_t) const;
     bool SameText(const Binding &other) const;
     void FreePlans();
+    void ForgetTables();
 
     std::string name_;
     std::array<Table, kTableIds> tables_;
@@ -170,6 +181,7 @@ class Binding final {
     bool referenced_ = false;
     std::map<std::string, std::vector<std::string>> seen_products_;
     LevelAccess access_;
+    DirectWrites writes_;
     std::array<std::unique_ptr<Statement>, static_cast<size_t>(PlanId::kPlanIds)> plans_;
     friend class BindingCache;
 };

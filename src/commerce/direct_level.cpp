@@ -146,6 +146,7 @@ LevelAccess FindAccess(const Binding &binding) {
 struct Row {
     Datum values[LevelAccess::kColumns];
     bool nulls[LevelAccess::kColumns];
+    ItemPointerData tid;
 };
 
 void CopyRow(const LevelAccess &access, TupleTableSlot *slot, Row *row) {
@@ -229,9 +230,9 @@ bool Find(const Search &search) {
         CommandCounterIncrement();
         PushCopiedSnapshot(GetTransactionSnapshot());
         UpdateActiveSnapshotCommandId();
-        ItemPointerData tid;
-        good = FindOne(search, relation, slot, &tid) &&
-               (search.mode == nullptr || LockOne(search, relation, slot, &tid));
+        ItemPointer const tid = &search.row->tid;
+        good = FindOne(search, relation, slot, tid) &&
+               (search.mode == nullptr || LockOne(search, relation, slot, tid));
         PopActiveSnapshot();
         ExecDropSingleTupleTableSlot(slot);
     }
@@ -287,6 +288,9 @@ std::optional<Level> FindLevel(Binding &binding, const StockNeed &need, const Lo
     level.version = NumberOf(row, kVersion);
     level.fence = static_cast<uint64>(NumberOf(row, kFence).value_or(0));
     level.product = TextOf(row, kProduct, "");
+    if (mode != nullptr) {
+        level.row = row.tid;
+    }
     return level;
 }
 

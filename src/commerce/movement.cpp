@@ -7,6 +7,7 @@
 
 #include <unordered_map>
 
+#include "commerce/direct_write.hpp"
 #include "commerce/outbox.hpp"
 
 extern "C" {
@@ -100,10 +101,11 @@ std::unique_ptr<Statement> BuildWriteMovement(const Binding &binding) {
                          TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID});
 }
 
-// Runs a statement whose movement may carry a request_key that somebody else has just used.
-Rows RunWrite(Statement &statement, const Params &params, const Occasion &occasion) {
+// Writes a movement that may carry a request_key which somebody else has just used.
+template <typename Write>
+auto WithRequestKey(const Occasion &occasion, Write write) {
     try {
-        return statement.Run(params);
+        return write();
     } catch (const pg::PgError &error) {
         if (!occasion.request_key || error.edata == nullptr ||
             error.edata->sqlerrcode != ERRCODE_UNIQUE_VIOLATION) {
@@ -114,6 +116,10 @@ Rows RunWrite(Statement &statement, const Params &params, const Occasion &occasi
         pg::kIdempotencyKeyReused,
         "request_key \"" + *occasion.request_key + "\" has been used by another request",
         "It was used for another variant.");
+}
+
+Rows RunWrite(Statement &statement, const Params &params, const Occasion &occasion) {
+    return WithRequestKey(occasion, [&] { return statement.Run(params); });
 }
 
 // A change of kind `transfer` is one of two movements, by its sign.
@@ -156,7 +162,10 @@ pg::SqlError NotWritten(const std::string &variant_id) {
         "A trigger or a row security policy of the table prevented it.");
 }
 
-WrittenChange WriteChange(Binding &binding, const StockChange &change, const Occasion &occasion) {
+namespace {
+
+WrittenChange WriteByStatements(Binding &binding, const StockChange &change,
+                                const Occasion &occasion) {
     Params params;
     params.Value(change.variant.value)
         .Value(LocationValue(binding, change.level))
@@ -181,6 +190,19 @@ WrittenChange WriteChange(Binding &binding, const StockChange &change, const Occ
     const Rows movement =
         RunWrite(binding.Plan(PlanId::kWriteMovement, BuildWriteMovement), params, occasion);
     written.movement_id = movement.empty() ? std::string() : movement.Text(0, 0);
+    return written;
+}
+
+WrittenChange WriteOne(Binding &binding, const StockChange &change, const Occasion &occasion) {
+    const auto written =
+        WithRequestKey(occasion, [&] { return WriteDirectly(binding, change, occasion); });
+    return written ? *written : WriteByStatements(binding, change, occasion);
+}
+
+}  // namespace
+
+WrittenChange WriteChange(Binding &binding, const StockChange &change, const Occasion &occasion) {
+    WrittenChange written = WriteOne(binding, change, occasion);
     WriteEvent(binding, change);
     return written;
 }

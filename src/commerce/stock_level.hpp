@@ -14,6 +14,10 @@
 #include "commerce/sql_text.hpp"
 #include "locking/locks.hpp"
 
+extern "C" {
+#include <storage/itemptr.h>
+}
+
 namespace inventory_lock::commerce {
 
 // A table without locations has everything here.
@@ -36,6 +40,7 @@ struct Level {
     std::optional<int64> version;
     uint64 fence = 0;
     std::string product;  // empty when it belongs to none
+    std::optional<ItemPointerData> row;  // where it is, when it was locked without a plan
 
     int64 Available() const;            // on_hand − held − safety_stock
     int64 Takeable(Floor floor) const;  // how much a decrease may take; below 0 when none

@@ -7,6 +7,9 @@
 
 extern "C" {
 #include <access/genam.h>
+#include <access/tableam.h>
+#include <executor/executor.h>
+#include <nodes/nodeFuncs.h>
 #include <pgstat.h>
 #include <storage/proc.h>
 #include <utils/wait_event.h>
@@ -57,6 +60,44 @@ inline IndexScanDesc BeginIndexScan(Relation table, Relation index, Snapshot sna
     return index_beginscan(table, index, snapshot, nullptr, keys, 0);
 #else
     return index_beginscan(table, index, snapshot, keys, 0);
+#endif
+}
+
+// Replaces a row by the one in `slot`; *moved: indexes need the new one.
+// table_tuple_update says by an enumeration since 16 which of them do.
+inline TM_Result UpdateTuple(Relation table, ItemPointer tid, TupleTableSlot *slot,
+                             CommandId command, bool *moved) {
+    TM_FailureData failure;
+    LockTupleMode mode;
+#if PG_VERSION_NUM >= 160000
+    TU_UpdateIndexes indexes = TU_None;
+    const TM_Result result = table_tuple_update(table, tid, slot, command, InvalidSnapshot,
+                                                InvalidSnapshot, true, &failure, &mode, &indexes);
+    *moved = indexes != TU_None;
+#else
+    const TM_Result result = table_tuple_update(table, tid, slot, command, InvalidSnapshot,
+                                                InvalidSnapshot, true, &failure, &mode, moved);
+#endif
+    return result;
+}
+
+// expression_tree_walker declares its callback's parameters since 16.
+inline bool WalkExpression(Node *node, bool (*walker)(Node *, void *), void *context) {
+#if PG_VERSION_NUM >= 160000
+    return expression_tree_walker(node, walker, context);
+#else
+    return expression_tree_walker(
+        node, reinterpret_cast<bool (*)()>(reinterpret_cast<void (*)()>(walker)), context);
+#endif
+}
+
+// ExecInsertIndexTuples can leave all but summarizing indexes out since 16.
+inline List *InsertIndexTuples(ResultRelInfo *result, TupleTableSlot *slot, EState *estate,
+                               bool update) {
+#if PG_VERSION_NUM >= 160000
+    return ExecInsertIndexTuples(result, slot, estate, update, false, nullptr, NIL, false);
+#else
+    return ExecInsertIndexTuples(result, slot, estate, update, false, nullptr, NIL);
 #endif
 }
 

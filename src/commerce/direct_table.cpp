@@ -1,0 +1,312 @@
+// Writes rows without plans: see direct_table.hpp.
+
+#include "commerce/direct_table.hpp"
+
+#include "pg/compat.hpp"
+
+extern "C" {
+#include <access/amapi.h>
+#include <access/genam.h>
+#include <access/table.h>
+#include <access/transam.h>
+#include <access/xact.h>
+#include <catalog/index.h>
+#include <catalog/pg_am.h>
+#include <executor/executor.h>
+#include <nodes/nodeFuncs.h>
+#include <optimizer/optimizer.h>
+#include <rewrite/rewriteHandler.h>
+#include <utils/datum.h>
+#include <utils/memutils.h>
+#include <utils/relcache.h>
+#include <utils/snapmgr.h>
+}
+
+namespace inventory_lock::commerce {
+
+// Everything lies in `context`. What belongs to one transaction (relations, tuple slots) is set for
+// the time of one row only.
+struct DirectTable {
+    MemoryContext context;
+    Oid relation;
+    EState *estate;
+    ResultRelInfo *result;  // its relations are open while a row is written
+    Oid *indexes;           // of result->ri_IndexRelationInfo
+    ExprState **defaults;   // by column; nullptr: NULL
+    bool writing;           // a row, or an ERROR has ended that
+};
+
+namespace {
+
+bool IsUsersFunction(Oid function, void *) {
+    return function >= FirstNormalObjectId;
+}
+
+// Does the expression run functions that are not PostgreSQL's own, which might do anything?
+bool RunsUsersCode(Node *node, void *context) {
+    if (node == nullptr) {
+        return false;
+    }
+    if (IsA(node, CoerceToDomain) || check_functions_in_node(node, IsUsersFunction, context)) {
+        return true;
+    }
+    return pg::WalkExpression(node, RunsUsersCode, context);
+}
+
+bool HasTriggers(const TriggerDesc *triggers, DirectOperation operation) {
+    if (triggers == nullptr) {
+        return false;
+    }
+    return operation == DirectOperation::kInsert
+               ? triggers->trig_insert_before_row || triggers->trig_insert_after_row ||
+                     triggers->trig_insert_instead_row || triggers->trig_insert_before_statement ||
+                     triggers->trig_insert_after_statement || triggers->trig_insert_new_table
+               : triggers->trig_update_before_row || triggers->trig_update_after_row ||
+                     triggers->trig_update_instead_row || triggers->trig_update_before_statement ||
+                     triggers->trig_update_after_statement || triggers->trig_update_old_table ||
+                     triggers->trig_update_new_table;
+}
+
+bool IsPlain(Relation relation, DirectOperation operation) {
+    if (relation->rd_rel->relkind != RELKIND_RELATION || relation->rd_rel->relispartition ||
+        relation->rd_rules != nullptr || relation->rd_tableam != GetHeapamTableAmRoutine() ||
+        HasTriggers(relation->trigdesc, operation)) {
+        return false;
+    }
+    const TupleDesc columns = RelationGetDescr(relation);
+    for (int i = 0; i < columns->natts; i++) {
+        if (TupleDescAttr(columns, i)->attgenerated != '\0') {
+            return false;
+        }
+    }
+    const TupleConstr *const constraints = columns->constr;
+    for (int i = 0; constraints != nullptr && i < constraints->num_check; i++) {
+        auto *const expression = static_cast<Node *>(stringToNode(constraints->check[i].ccbin));
+        if (RunsUsersCode(expression, nullptr)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool IsPlainIndex(Relation index) {
+    if (index->rd_rel->relam != BTREE_AM_OID || !index->rd_index->indimmediate ||
+        index->rd_index->indisexclusion ||
+        RunsUsersCode(reinterpret_cast<Node *>(RelationGetIndexExpressions(index)), nullptr) ||
+        RunsUsersCode(reinterpret_cast<Node *>(RelationGetIndexPredicate(index)), nullptr)) {
+        return false;
+    }
+    const int functions = IndexRelationGetNumberOfKeyAttributes(index) * index->rd_indam->amsupport;
+    for (int i = 0; i < functions; i++) {
+        if (index->rd_support[i] >= FirstNormalObjectId) {
+            return false;
+        }
+    }
+    return true;
+}
+
+// False when one of them has to be written by the executor.
+bool PrepareIndexes(Relation relation, DirectTable *table) {
+    List *const oids = RelationGetIndexList(relation);
+    const auto count = static_cast<size_t>(list_length(oids));
+    ResultRelInfo *const result = table->result;
+    table->indexes = static_cast<Oid *>(palloc0(sizeof(Oid) * (count + 1)));
+    result->ri_IndexRelationDescs =
+        static_cast<RelationPtr>(palloc0(sizeof(Relation) * (count + 1)));
+    result->ri_IndexRelationInfo =
+        static_cast<IndexInfo **>(palloc0(sizeof(IndexInfo *) * (count + 1)));
+    bool plain = true;
+    for (int i = 0; i < list_length(oids) && plain; i++) {
+        const Relation index = index_open(list_nth_oid(oids, i), AccessShareLock);
+        plain = IsPlainIndex(index);
+        table->indexes[i] = RelationGetRelid(index);
+        result->ri_IndexRelationInfo[i] = BuildIndexInfo(index);
+        index_close(index, NoLock);
+    }
+    result->ri_NumIndices = list_length(oids);
+    return plain;
+}
+
+// False when a default is the user's code.
+bool PrepareDefaults(Relation relation, DirectTable *table, const AttrNumber *given,
+                     int given_count) {
+    const TupleDesc columns = RelationGetDescr(relation);
+    table->defaults = static_cast<ExprState **>(
+        palloc0(sizeof(ExprState *) * static_cast<size_t>(columns->natts + 1)));
+    for (int i = 0; i < columns->natts; i++) {
+        bool is_given = TupleDescAttr(columns, i)->attisdropped;
+        for (int k = 0; k < given_count; k++) {
+            is_given = is_given || given[k] == i + 1;
+        }
+        Node *const expression = is_given ? nullptr : build_column_default(relation, i + 1);
+        if (RunsUsersCode(expression, nullptr)) {
+            return false;
+        }
+        if (expression != nullptr) {
+            table->defaults[i] =
+                ExecInitExpr(expression_planner(reinterpret_cast<Expr *>(expression)), nullptr);
+        }
+    }
+    return true;
+}
+
+// Opens what writing a row needs, and gives the row's slots back at its end. An ERROR leaves that to
+// the resource owner and the memory context; the next row begins anew.
+class OpenTable final {
+  public:
+    explicit OpenTable(DirectTable *table) : table_(table) {
+        table->writing = true;
+        ResetPerTupleExprContext(table->estate);
+        outer_ = MemoryContextSwitchTo(GetPerTupleMemoryContext(table->estate));
+        relation_ = table_open(table->relation, NoLock);
+        table->result->ri_RelationDesc = relation_;
+        row_ = MakeSingleTupleTableSlot(RelationGetDescr(relation_), &TTSOpsVirtual);
+    }
+    OpenTable(const OpenTable &) = delete;
+    OpenTable &operator=(const OpenTable &) = delete;
+
+    Relation relation() const { return relation_; }
+    TupleTableSlot *row() const { return row_; }
+
+    void CheckConstraints() {
+        if (RelationGetDescr(relation_)->constr != nullptr) {
+            ExecConstraints(table_->result, row_, table_->estate);
+        }
+    }
+
+    void WriteIndexes(bool update) {
+        ResultRelInfo *const result = table_->result;
+        if (result->ri_NumIndices == 0) {
+            return;
+        }
+        for (int i = 0; i < result->ri_NumIndices; i++) {
+            result->ri_IndexRelationDescs[i] = index_open(table_->indexes[i], RowExclusiveLock);
+        }
+        (void)pg::InsertIndexTuples(result, row_, table_->estate, update);
+        for (int i = 0; i < result->ri_NumIndices; i++) {
+            index_close(result->ri_IndexRelationDescs[i], RowExclusiveLock);
+        }
+    }
+
+    void Close() {
+        ExecDropSingleTupleTableSlot(row_);
+        table_close(relation_, NoLock);
+        MemoryContextSwitchTo(outer_);
+        table_->writing = false;
+        // Statements that follow are to see the row.
+        CommandCounterIncrement();
+    }
+
+    MemoryContext outer() const { return outer_; }
+
+  private:
+    DirectTable *table_;
+    MemoryContext outer_;
+    Relation relation_;
+    TupleTableSlot *row_;
+};
+
+}  // namespace
+
+DirectTable *PrepareDirectTable(Oid relation_id, DirectOperation operation, const AttrNumber *given,
+                                int given_count) {
+    const MemoryContext context = AllocSetContextCreate(
+        TopMemoryContext, "inventory_lock direct writes", ALLOCSET_SMALL_SIZES);
+    const MemoryContext outer = MemoryContextSwitchTo(context);
+    const Relation relation = table_open(relation_id, NoLock);
+    auto *table = static_cast<DirectTable *>(palloc0(sizeof(DirectTable)));
+    table->context = context;
+    table->relation = relation_id;
+    bool plain = IsPlain(relation, operation);
+    if (plain) {
+        table->estate = CreateExecutorState();
+        MemoryContextSwitchTo(table->estate->es_query_cxt);
+        table->result = makeNode(ResultRelInfo);
+        InitResultRelInfo(table->result, relation, 0, nullptr, 0);
+        plain = PrepareIndexes(relation, table) &&
+                (operation == DirectOperation::kUpdate ||
+                 PrepareDefaults(relation, table, given, given_count));
+    }
+    table_close(relation, NoLock);
+    MemoryContextSwitchTo(outer);
+    if (!plain) {
+        MemoryContextDelete(context);
+        return nullptr;
+    }
+    return table;
+}
+
+void FreeDirectTable(DirectTable *table) {
+    MemoryContextDelete(table->context);
+}
+
+bool IsInterrupted(const DirectTable *table) {
+    return table->writing;
+}
+
+bool UpdateDirectly(DirectTable *table, ItemPointer tid, const DirectValue *values, int count) {
+    OpenTable open(table);
+    const Relation relation = open.relation();
+    CheckCmdReplicaIdentity(relation, CMD_UPDATE);
+    TupleTableSlot *const before = table_slot_create(relation, nullptr);
+    bool done = table_tuple_fetch_row_version(relation, tid, SnapshotAny, before);
+    if (done) {
+        slot_getallattrs(before);
+        TupleTableSlot *const row = open.row();
+        const auto columns = static_cast<size_t>(RelationGetDescr(relation)->natts);
+        memcpy(row->tts_values, before->tts_values, columns * sizeof(Datum));
+        memcpy(row->tts_isnull, before->tts_isnull, columns * sizeof(bool));
+        for (int i = 0; i < count; i++) {
+            row->tts_values[values[i].number - 1] = values[i].value;
+            row->tts_isnull[values[i].number - 1] = values[i].is_null;
+        }
+        ExecStoreVirtualTuple(row);
+        row->tts_tableOid = table->relation;
+        open.CheckConstraints();
+        bool moved = false;  // to a place that the indexes do not know
+        done = pg::UpdateTuple(relation, tid, row, GetCurrentCommandId(true), &moved) == TM_Ok;
+        if (done && moved) {
+            open.WriteIndexes(true);
+        }
+    }
+    ExecDropSingleTupleTableSlot(before);
+    open.Close();
+    return done;
+}
+
+Datum InsertDirectly(DirectTable *table, const DirectValue *values, int count, AttrNumber returning,
+                     bool *is_null) {
+    OpenTable open(table);
+    const Relation relation = open.relation();
+    TupleTableSlot *const row = open.row();
+    const TupleDesc columns = RelationGetDescr(relation);
+    for (int i = 0; i < columns->natts; i++) {
+        row->tts_isnull[i] = true;
+        row->tts_values[i] = 0;
+        if (ExprState *const value = table->defaults[i]) {
+            row->tts_values[i] =
+                ExecEvalExpr(value, GetPerTupleExprContext(table->estate), &row->tts_isnull[i]);
+        }
+    }
+    for (int i = 0; i < count; i++) {
+        row->tts_values[values[i].number - 1] = values[i].value;
+        row->tts_isnull[values[i].number - 1] = values[i].is_null;
+    }
+    ExecStoreVirtualTuple(row);
+    row->tts_tableOid = table->relation;
+    open.CheckConstraints();
+    table_tuple_insert(relation, row, GetCurrentCommandId(true), 0, nullptr);
+    open.WriteIndexes(false);
+    Datum result = 0;
+    *is_null = returning == InvalidAttrNumber || row->tts_isnull[returning - 1];
+    if (!*is_null) {
+        const Form_pg_attribute column = TupleDescAttr(columns, returning - 1);
+        const MemoryContext own = MemoryContextSwitchTo(open.outer());
+        result = datumCopy(row->tts_values[returning - 1], column->attbyval, column->attlen);
+        MemoryContextSwitchTo(own);
+    }
+    open.Close();
+    return result;
+}
+
+}  // namespace inventory_lock::commerce

@@ -1,0 +1,56 @@
+// Writes rows of one table without the executor's plans.
+//
+// Runs in: backends, while an SPI Session is open. An INSERT or UPDATE of one row spends most of
+// its time on starting a plan: constraints and defaults are read from their stored form, indexes
+// looked up, once for every statement. Here that is made ready once, in a memory context of its
+// own, and used until something about the table changes. The rows themselves are written by the
+// functions that the executor uses (ExecConstraints, table_tuple_update, ExecInsertIndexTuples),
+// with the same errors.
+//
+// Only for tables where no user's code can run: no triggers for the operation, rules or generated
+// columns; constraints, defaults and indexes of PostgreSQL's own functions; B-tree indexes; no
+// partition. Privileges and row level security are the caller's business.
+
+#pragma once
+
+#include "pg/boundary.hpp"
+
+extern "C" {
+#include <access/tableam.h>
+#include <utils/rel.h>
+}
+
+namespace inventory_lock::commerce {
+
+struct DirectTable;
+
+enum class DirectOperation : uint8 { kInsert, kUpdate };
+
+// One column's value to write.
+struct DirectValue {
+    AttrNumber number;
+    Datum value;
+    bool is_null;
+};
+
+// All functions below may raise: call them inside pg::Call(). The table must be locked.
+
+// Makes a table ready; nullptr when rows of it have to be written by a statement. For kInsert:
+// `given` are the columns that every row brings, others get their default.
+DirectTable *PrepareDirectTable(Oid relation, DirectOperation operation, const AttrNumber *given,
+                                int given_count);
+void FreeDirectTable(DirectTable *table);
+
+// An ERROR ended the writing of a row: what had been made ready may be half done. Make it anew.
+bool IsInterrupted(const DirectTable *table);
+
+// Changes columns of the row at `tid`, which this transaction has locked. False, and nothing done,
+// when that is not the newest version of the row any more.
+bool UpdateDirectly(DirectTable *table, ItemPointer tid, const DirectValue *values, int count);
+
+// Adds a row; raises as INSERT does. Returns the value of column `returning`, in the memory
+// context of the caller; 0 with *is_null when it is NULL, or InvalidAttrNumber was asked for.
+Datum InsertDirectly(DirectTable *table, const DirectValue *values, int count, AttrNumber returning,
+                     bool *is_null);
+
+}  // namespace inventory_lock::commerce

@@ -1,0 +1,21 @@
+// Writes one change of a level and its movement without plans (direct_table.hpp).
+//
+// Runs in: backends, while an SPI Session is open. For levels that were locked without a plan
+// (direct_level.hpp), in tables as those of create_tables and many others: see there and in
+// direct_table.hpp for what is asked of them. In any other case nothing is done, and the statements
+// of movement.cpp have to be run.
+
+#pragma once
+
+#include "commerce/movement.hpp"
+
+namespace inventory_lock::commerce {
+
+// nullopt: nothing was written. Raises what the statements would raise.
+std::optional<WrittenChange> WriteDirectly(Binding &binding, const StockChange &change,
+                                           const Occasion &occasion);
+
+// Drops what was made ready, because the tables have changed.
+void DropWrites(DirectWrites *writes);
+
+}  // namespace inventory_lock::commerce
