@@ -183,6 +183,10 @@ class BindingCache final {
         return loaded;
     }
 
+    bool IsCurrent(const std::string &name) const {
+        return !cache_is_stale && stale_.count(name) == 0;
+    }
+
   private:
     // Plans may be freed only when no call that is still running uses them.
     void FreeRetired() {
@@ -240,6 +244,10 @@ std::shared_ptr<Binding> Binding::Load(const std::string &name) {
     }
     binding->referenced_ = HasForeignKeysOnto(binding->table(TableId::kStockLevel).oid);
     return binding;
+}
+
+bool Binding::is_current() const {
+    return BindingCache::Get().IsCurrent(name_);
 }
 
 const Table *Binding::table(TableId id, std::nullptr_t) const {

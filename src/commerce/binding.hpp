@@ -40,6 +40,7 @@ enum class PlanId : uint8 {
     kLockLevels,
     kLockLevelsNoKey,
     kWriteLevel,
+    kWriteLevelAndHeld,
     kWriteMovement,
     kWriteLevels,
     kWriteLevelsOnly,
@@ -47,6 +48,7 @@ enum class PlanId : uint8 {
     kFindSales,
     kFindOrder,
     kWriteOrder,
+    kWriteOrderRows,
     kReadOrder,
     kReadOrderLines,
     kLockOrderLines,
@@ -57,6 +59,7 @@ enum class PlanId : uint8 {
     kFindReturn,
     kWriteReturn,
     kWriteOrderFromHold,
+    kWriteOrderRowsFromHold,
     kWriteReservation,
     kReadReservation,
     kLockReservation,
@@ -122,9 +125,18 @@ struct DirectTable;
 
 // How a change is written without plans: see direct_write.hpp.
 struct DirectWrites {
+    struct Place {
+        AttrNumber number = InvalidAttrNumber;  // the table has no such column
+        Oid type = InvalidOid;
+    };
+    static constexpr size_t kLevelColumns = 5;
+    static constexpr size_t kMovementColumns = 14;
+
     bool known = false;            // it has been looked for
     DirectTable *level = nullptr;  // none: there is no such way
     DirectTable *movement = nullptr;
+    Place level_columns[kLevelColumns] = {};
+    Place movement_columns[kMovementColumns] = {};
 };
 
 class Binding final {
@@ -162,7 +174,11 @@ class Binding final {
     // What was last seen of variants' products; may be old. See product.hpp.
     std::map<std::string, std::vector<std::string>> &seen_products() { return seen_products_; }
 
-    // Kept with the plans; made by whoever needs it first.
+    // False from when something about the tables has changed until the binding is resolved again:
+    // in the middle of a call when a user's code (a trigger of the orders, say) did that.
+    bool is_current() const;
+
+    // Kept with the plans; made by whoever needs it first. Only for a binding that is current.
     LevelAccess &access() { return access_; }
     DirectWrites &writes() { return writes_; }
 

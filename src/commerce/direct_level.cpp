@@ -254,6 +254,9 @@ std::optional<int64> NumberOf(const Row &row, ColumnNumber column) {
 }
 
 std::optional<Level> FindLevel(Binding &binding, const StockNeed &need, const LockTupleMode *mode) {
+    if (!binding.is_current()) {
+        return std::nullopt;
+    }
     LevelAccess &access = binding.access();
     if (!access.known) {
         access = FindAccess(binding);

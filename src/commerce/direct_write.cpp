@@ -1,4 +1,4 @@
-// Writes one change without plans: see direct_write.hpp.
+// Writes changes without plans: see direct_write.hpp.
 
 #include "commerce/direct_write.hpp"
 
@@ -17,59 +17,6 @@ namespace inventory_lock::commerce {
 
 namespace {
 
-// The values of one row, as they are put together. Not good any more when a column cannot have its
-// value without a cast: the statement has to be run, which casts it or says why not.
-class RowValues final {
-  public:
-    RowValues(const Binding &binding, TableId table) : binding_(binding), table_(table) {}
-
-    void Text(std::string_view role, std::optional<std::string_view> text) {
-        if (const Column *const column = binding_.find(table_, role)) {
-            Add(*column, text ? TextDatum(*text) : 0, !text);
-        }
-    }
-    void Int8(std::string_view role, int64 number) {
-        const Column *const column = binding_.find(table_, role);
-        if (column == nullptr) {
-            return;
-        }
-        const bool fits =
-            column->type == INT8OID ||
-            (column->type == INT4OID && number == static_cast<int32>(number)) ||
-            (column->type == INT2OID && number == static_cast<int16>(number));
-        good_ = good_ && fits;
-        Add(*column,
-            column->type == INT8OID   ? Int64GetDatum(number)
-            : column->type == INT4OID ? Int32GetDatum(static_cast<int32>(number))
-                                      : Int16GetDatum(static_cast<int16>(number)),
-            false);
-    }
-    void Now(std::string_view role) {
-        if (const Column *const column = binding_.find(table_, role)) {
-            Add(*column, TimestampTzGetDatum(GetCurrentTimestamp()), false);
-        }
-    }
-    void Value(const Column &column, Datum value) { Add(column, value, false); }
-
-    bool good() const { return good_; }
-    const DirectValue *values() const { return values_; }
-    int count() const { return count_; }
-
-  private:
-    static constexpr int kMost = 16;
-
-    void Add(const Column &column, Datum value, bool is_null) {
-        Assert(count_ < kMost);
-        values_[count_++] = {column.number, value, is_null};
-    }
-
-    const Binding &binding_;
-    const TableId table_;
-    DirectValue values_[kMost];
-    int count_ = 0;
-    bool good_ = true;
-};
-
 enum class Kind : uint8 { kText, kInteger, kTime, kVariant };
 
 struct Written {
@@ -77,19 +24,85 @@ struct Written {
     Kind kind;
 };
 
-constexpr Written kLevelColumns[] = {{"on_hand", Kind::kInteger},
-                                     {"held", Kind::kInteger},
-                                     {"version", Kind::kInteger},
-                                     {"fence", Kind::kInteger},
-                                     {"updated_at", Kind::kTime}};
-constexpr Written kMovementColumns[] = {
-    {"occurred_at", Kind::kTime},    {"variant_id", Kind::kVariant},
-    {"location_id", Kind::kText},    {"kind", Kind::kText},
-    {"delta", Kind::kInteger},       {"on_hand_after", Kind::kInteger},
-    {"reason", Kind::kText},         {"reference_type", Kind::kText},
-    {"reference_id", Kind::kText},   {"actor", Kind::kText},
-    {"note", Kind::kText},           {"request_key", Kind::kText},
-    {"fence", Kind::kInteger},       {"protection", Kind::kText}};
+// The columns that are written, in the order of DirectWrites::level_columns and movement_columns.
+constexpr Written kLevelColumns[DirectWrites::kLevelColumns] = {{"on_hand", Kind::kInteger},
+                                                                {"held", Kind::kInteger},
+                                                                {"version", Kind::kInteger},
+                                                                {"fence", Kind::kInteger},
+                                                                {"updated_at", Kind::kTime}};
+enum LevelColumn { kOnHand, kHeld, kVersion, kLevelFence, kUpdatedAt };
+
+constexpr Written kMovementColumns[DirectWrites::kMovementColumns] = {
+    {"occurred_at", Kind::kTime},  {"variant_id", Kind::kVariant},
+    {"location_id", Kind::kText},  {"kind", Kind::kText},
+    {"delta", Kind::kInteger},     {"on_hand_after", Kind::kInteger},
+    {"reason", Kind::kText},       {"reference_type", Kind::kText},
+    {"reference_id", Kind::kText}, {"actor", Kind::kText},
+    {"note", Kind::kText},         {"request_key", Kind::kText},
+    {"fence", Kind::kInteger},     {"protection", Kind::kText}};
+enum MovementColumn {
+    kOccurredAt,
+    kVariant,
+    kLocation,
+    kKind,
+    kDelta,
+    kOnHandAfter,
+    kReason,
+    kReferenceType,
+    kReferenceId,
+    kActor,
+    kNote,
+    kRequestKey,
+    kMovementFence,
+    kProtection
+};
+
+// The values of one row, as they are put together.
+template <size_t kMost>
+class RowValues final {
+  public:
+    explicit RowValues(const DirectWrites::Place (&columns)[kMost]) : columns_(columns) {}
+
+    void Text(size_t column, std::optional<std::string_view> text) {
+        if (columns_[column].number != InvalidAttrNumber) {
+            Value(column, text ? TextDatum(*text) : 0, !text);
+        }
+    }
+    void Int8(size_t column, int64 number) {
+        const DirectWrites::Place &place = columns_[column];
+        switch (place.type) {
+            case INT8OID:
+                Value(column, Int64GetDatum(number), false);
+                break;
+            case INT4OID:
+                good_ = good_ && number == static_cast<int32>(number);
+                Value(column, Int32GetDatum(static_cast<int32>(number)), false);
+                break;
+            case INT2OID:
+                good_ = good_ && number == static_cast<int16>(number);
+                Value(column, Int16GetDatum(static_cast<int16>(number)), false);
+                break;
+            default:
+                break;  // the table has no such column
+        }
+    }
+    void Now(size_t column) { Value(column, TimestampTzGetDatum(GetCurrentTimestamp()), false); }
+    void Value(size_t column, Datum value, bool is_null) {
+        if (columns_[column].number != InvalidAttrNumber) {
+            values_[count_++] = {columns_[column].number, value, is_null};
+        }
+    }
+
+    bool good() const { return good_; }  // every number fits into its column
+    const DirectValue *values() const { return values_; }
+    int count() const { return count_; }
+
+  private:
+    const DirectWrites::Place (&columns_)[kMost];
+    DirectValue values_[kMost];
+    int count_ = 0;
+    bool good_ = true;
+};
 
 bool IsString(Oid type) {
     return type == TEXTOID || type == VARCHAROID;
@@ -121,21 +134,22 @@ bool IsBareType(Oid relation, AttrNumber number) {
     });
 }
 
-// nullptr: rows of this table have to be written by statements.
+// Looks the columns up. nullptr: rows of this table have to be written by statements.
 template <size_t kCount>
 DirectTable *Prepare(const Binding &binding, TableId id, DirectOperation operation,
-                     const Written (&columns)[kCount]) {
+                     const Written (&columns)[kCount], DirectWrites::Place (&places)[kCount]) {
     const Oid relation = binding.table(id).oid;
     AttrNumber given[kCount];
     int count = 0;
-    for (const Written &written : columns) {
-        const Column *const column = binding.find(id, written.role);
+    for (size_t i = 0; i < kCount; i++) {
+        const Column *const column = binding.find(id, columns[i].role);
         if (column == nullptr) {
             continue;
         }
-        if (!HasKind(binding, *column, written.kind) || !IsBareType(relation, column->number)) {
+        if (!HasKind(binding, *column, columns[i].kind) || !IsBareType(relation, column->number)) {
             return nullptr;
         }
+        places[i] = {column->number, column->type};
         given[count++] = column->number;
     }
     return pg::Call([=, &given] { return PrepareDirectTable(relation, operation, given, count); });
@@ -146,25 +160,14 @@ bool Interrupted(const DirectWrites &writes) {
            (writes.movement != nullptr && IsInterrupted(writes.movement));
 }
 
-// False when statements have to be run.
-bool Ready(Binding &binding) {
-    DirectWrites &writes = binding.writes();
-    if (Interrupted(writes)) {
-        DropWrites(&writes);
+void Prepare(const Binding &binding, DirectWrites *writes) {
+    writes->known = true;
+    writes->level = Prepare(binding, TableId::kStockLevel, DirectOperation::kUpdate, kLevelColumns,
+                            writes->level_columns);
+    if (writes->level != nullptr) {
+        writes->movement = Prepare(binding, TableId::kMovement, DirectOperation::kInsert,
+                                   kMovementColumns, writes->movement_columns);
     }
-    if (!writes.known) {
-        writes.known = true;
-        writes.level =
-            Prepare(binding, TableId::kStockLevel, DirectOperation::kUpdate, kLevelColumns);
-        if (writes.level != nullptr) {
-            writes.movement =
-                Prepare(binding, TableId::kMovement, DirectOperation::kInsert, kMovementColumns);
-        }
-    }
-    // Who watches which tables are written (auditing, mandatory access control) is to see this too.
-    return writes.movement != nullptr && ExecutorCheckPerms_hook == nullptr &&
-           !RowSecurityApplies(binding.table(TableId::kStockLevel)) &&
-           !RowSecurityApplies(binding.table(TableId::kMovement));
 }
 
 std::string TextOfId(const Column &column, Datum value) {
@@ -182,63 +185,81 @@ std::string TextOfId(const Column &column, Datum value) {
 
 }  // namespace
 
+bool CanWriteDirectly(Binding &binding) {
+    if (!binding.is_current()) {
+        return false;
+    }
+    DirectWrites &writes = binding.writes();
+    if (Interrupted(writes)) {
+        DropWrites(&writes);
+    }
+    if (!writes.known) {
+        Prepare(binding, &writes);
+    }
+    // Who watches which tables are written (auditing, mandatory access control) is to see this too.
+    return writes.movement != nullptr && ExecutorCheckPerms_hook == nullptr &&
+           !RowSecurityApplies(binding.table(TableId::kStockLevel)) &&
+           !RowSecurityApplies(binding.table(TableId::kMovement));
+}
+
 std::optional<WrittenChange> WriteDirectly(Binding &binding, const StockChange &change,
                                            const Occasion &occasion) {
-    constexpr int64 kLastVersion = std::numeric_limits<int64>::max();
-    if (!change.level.row || change.level.version == kLastVersion || !Ready(binding)) {
+    const DirectWrites &writes = binding.writes();
+    std::optional<int64> version = change.level.version;
+    if (!change.level.row || version == std::numeric_limits<int64>::max() ||
+        writes.movement == nullptr || !binding.is_current()) {
         return std::nullopt;
     }
     const int64 on_hand = change.level.on_hand + change.delta;
-    std::optional<int64> version = change.level.version;
-    if (version) {
-        ++*version;
-    }
     const auto fence = static_cast<int64>(change.grant.fence);
-    RowValues level(binding, TableId::kStockLevel);
-    level.Int8("on_hand", on_hand);
+    RowValues level(writes.level_columns);
+    level.Int8(kOnHand, on_hand);
     if (change.held_delta != 0) {
-        level.Int8("held", change.level.held + change.held_delta);
+        level.Int8(kHeld, change.level.held + change.held_delta);
     }
     if (version) {
-        level.Int8("version", *version);
+        level.Int8(kVersion, ++*version);
     }
-    level.Int8("fence", fence);
-    level.Now("updated_at");
+    level.Int8(kLevelFence, fence);
+    level.Now(kUpdatedAt);
 
-    RowValues movement(binding, TableId::kMovement);
-    movement.Now("occurred_at");
-    movement.Value(binding.column(TableId::kMovement, "variant_id"), change.variant.value);
-    movement.Text("location_id", change.level.location);
-    movement.Text("kind", occasion.kind);
-    movement.Int8("delta", change.delta);
-    movement.Int8("on_hand_after", on_hand);
-    movement.Text("reason", occasion.reason);
-    movement.Text("reference_type", occasion.reference_type);
-    movement.Text("reference_id", occasion.reference_id);
-    movement.Text("actor", occasion.actor);
-    movement.Text("note", occasion.note);
-    movement.Text("request_key", occasion.request_key);
-    movement.Int8("fence", fence);
-    movement.Text("protection", ProtectionName(change.grant));
+    RowValues movement(writes.movement_columns);
+    movement.Now(kOccurredAt);
+    movement.Value(kVariant, change.variant.value, false);
+    movement.Text(kLocation, change.level.location);
+    movement.Text(kKind, occasion.kind);
+    movement.Int8(kDelta, change.delta);
+    movement.Int8(kOnHandAfter, on_hand);
+    movement.Text(kReason, occasion.reason);
+    movement.Text(kReferenceType, occasion.reference_type);
+    movement.Text(kReferenceId, occasion.reference_id);
+    movement.Text(kActor, occasion.actor);
+    movement.Text(kNote, occasion.note);
+    movement.Text(kRequestKey, occasion.request_key);
+    movement.Int8(kMovementFence, fence);
+    movement.Text(kProtection, ProtectionName(change.grant));
     if (!level.good() || !movement.good()) {
-        return std::nullopt;
+        return std::nullopt;  // the statement says why not
     }
 
-    const DirectWrites &writes = binding.writes();
+    const Column *const id = binding.find(TableId::kMovement, "movement_id");
+    const AttrNumber id_number = id != nullptr ? id->number : InvalidAttrNumber;
     ItemPointerData row = *change.level.row;
-    if (!pg::Call([&] {
-            return UpdateDirectly(writes.level, &row, level.values(), level.count());
-        })) {
+    Datum id_value = 0;
+    bool id_is_null = true;
+    const bool done = pg::Call([&] {
+        if (!UpdateDirectly(writes.level, &row, level.values(), level.count())) {
+            return false;
+        }
+        id_value = InsertDirectly(writes.movement, movement.values(), movement.count(), id_number,
+                                  &id_is_null);
+        return true;
+    });
+    if (!done) {
         return std::nullopt;
     }
-    const Column *const id = binding.find(TableId::kMovement, "movement_id");
-    bool is_null;
-    const Datum value = pg::Call([&] {
-        return InsertDirectly(writes.movement, movement.values(), movement.count(),
-                              id != nullptr ? id->number : InvalidAttrNumber, &is_null);
-    });
     WrittenChange written;
-    written.movement_id = is_null ? std::string() : TextOfId(*id, value);
+    written.movement_id = id_is_null ? std::string() : TextOfId(*id, id_value);
     written.on_hand = on_hand;
     written.version = version;
     return written;

@@ -1,4 +1,4 @@
-// Writes one change of a level and its movement without plans (direct_table.hpp).
+// Writes changes of levels and their movements without plans (direct_table.hpp).
 //
 // Runs in: backends, while an SPI Session is open. For levels that were locked without a plan
 // (direct_level.hpp), in tables as those of create_tables and many others: see there and in
@@ -11,7 +11,11 @@
 
 namespace inventory_lock::commerce {
 
-// nullopt: nothing was written. Raises what the statements would raise.
+// Can the tables be written so by the caller?
+bool CanWriteDirectly(Binding &binding);
+
+// Writes a change, if that can be done so. nullopt: nothing was written. Raises what the statements
+// would raise.
 std::optional<WrittenChange> WriteDirectly(Binding &binding, const StockChange &change,
                                            const Occasion &occasion);
 

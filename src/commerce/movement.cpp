@@ -33,12 +33,15 @@ std::string SetLevel(const Binding &binding, const char *delta, const char *fenc
 }
 
 // Where the table has no column for them, the reservations themselves are what is held.
-std::string SetHeld(const Binding &binding) {
+std::string SetHeld(const Binding &binding, const char *delta) {
     if (binding.counts_holds()) {
         return {};
     }
-    return ", " + binding.Sql("{stock_level.held} = s.{stock_level.held}{+}c.held");
+    return ", " + binding.Sql("{stock_level.held} = s.{stock_level.held}{+}") + delta;
 }
+
+// A change of this kind is one of two movements, by its sign.
+constexpr std::string_view kTransfer = "transfer";
 
 constexpr const char *kReturnedLevel =
     "(s.{stock_level.on_hand})::pg_catalog.int8 AS on_hand,"
@@ -64,16 +67,28 @@ std::string AsColumn(const Binding &binding, const char *role, const std::string
 
 // The level and its movement are written one after the other: joined in one statement they cost a
 // tenth of the call more.
-std::unique_ptr<Statement> BuildWriteOne(const Binding &binding) {
+std::unique_ptr<Statement> WriteLevelStatement(const Binding &binding, const std::string &held) {
     const Column *const location = LocationColumn(binding);
+    std::vector<Oid> types = {binding.column(TableId::kStockLevel, "variant_id").type,
+                              location != nullptr ? location->type : TEXTOID, INT8OID, INT8OID};
+    if (!held.empty()) {
+        types.push_back(INT8OID);
+    }
     return std::make_unique<Statement>(
-        binding.Sql("UPDATE {stock_level} s SET " + SetLevel(binding, "$3", "$4") +
+        binding.Sql("UPDATE {stock_level} s SET " + SetLevel(binding, "$3", "$4") + held +
                     " WHERE s.{stock_level.variant_id}{=}$1{live} AND " +
                     (location != nullptr ? "s.{stock_level.location_id}{=}$2"
                                          : "$2{=}'main'::pg_catalog.text") +
                     " RETURNING " + kReturnedLevel),
-        std::vector<Oid>{binding.column(TableId::kStockLevel, "variant_id").type,
-                         location != nullptr ? location->type : TEXTOID, INT8OID, INT8OID});
+        types);
+}
+
+std::unique_ptr<Statement> BuildWriteLevel(const Binding &binding) {
+    return WriteLevelStatement(binding, {});
+}
+
+std::unique_ptr<Statement> BuildWriteLevelAndHeld(const Binding &binding) {
+    return WriteLevelStatement(binding, SetHeld(binding, "$5"));
 }
 
 std::unique_ptr<Statement> BuildWriteMovement(const Binding &binding) {
@@ -122,7 +137,6 @@ Rows RunWrite(Statement &statement, const Params &params, const Occasion &occasi
     return WithRequestKey(occasion, [&] { return statement.Run(params); });
 }
 
-// A change of kind `transfer` is one of two movements, by its sign.
 std::unique_ptr<Statement> BuildWriteManyAnd(const Binding &binding, const std::string &select) {
     ChangeTexts texts;
     texts.kind =
@@ -171,7 +185,12 @@ WrittenChange WriteByStatements(Binding &binding, const StockChange &change,
         .Value(LocationValue(binding, change.level))
         .Int8(change.delta)
         .Int8(static_cast<int64>(change.grant.fence));
-    const Rows level = binding.Plan(PlanId::kWriteLevel, BuildWriteOne).Run(params);
+    Params with_held = params;
+    const bool held = change.held_delta != 0 && !binding.counts_holds();
+    const Rows level =
+        held ? binding.Plan(PlanId::kWriteLevelAndHeld, BuildWriteLevelAndHeld)
+                   .Run(with_held.Int8(change.held_delta))
+             : binding.Plan(PlanId::kWriteLevel, BuildWriteLevel).Run(params);
     if (level.size() != 1) {
         throw NotWritten(change.variant.text);
     }
@@ -193,18 +212,49 @@ WrittenChange WriteByStatements(Binding &binding, const StockChange &change,
     return written;
 }
 
-WrittenChange WriteOne(Binding &binding, const StockChange &change, const Occasion &occasion) {
-    const auto written =
-        WithRequestKey(occasion, [&] { return WriteDirectly(binding, change, occasion); });
-    return written ? *written : WriteByStatements(binding, change, occasion);
+const char *KindOf(const StockChange &change, const Occasion &occasion) {
+    if (std::string_view(occasion.kind) == kTransfer) {
+        return change.delta < 0 ? "transfer_out" : "transfer_in";
+    }
+    return change.delta == 0 && change.held_delta != 0 ? "hold_release" : occasion.kind;
 }
 
 }  // namespace
 
 WrittenChange WriteChange(Binding &binding, const StockChange &change, const Occasion &occasion) {
-    WrittenChange written = WriteOne(binding, change, occasion);
+    std::optional<WrittenChange> written;
+    if (change.level.row && CanWriteDirectly(binding)) {
+        written =
+            WithRequestKey(occasion, [&] { return WriteDirectly(binding, change, occasion); });
+    }
+    if (!written) {
+        written = WriteByStatements(binding, change, occasion);
+    }
     WriteEvent(binding, change);
-    return written;
+    return *written;
+}
+
+bool CanWriteEachDirectly(Binding &binding, const std::vector<StockChange> &changes) {
+    const auto found = [](const StockChange &change) { return change.level.row.has_value(); };
+    return std::all_of(changes.begin(), changes.end(), found) && CanWriteDirectly(binding);
+}
+
+std::vector<WrittenChange> WriteEachDirectly(Binding &binding,
+                                             const std::vector<StockChange> &changes,
+                                             const Occasion &occasion) {
+    std::vector<WrittenChange> result;
+    result.reserve(changes.size());
+    Occasion one = occasion;
+    for (const StockChange &change : changes) {
+        one.kind = KindOf(change, occasion);
+        if (occasion.request_key) {
+            one.request_key = *occasion.request_key + std::to_string(result.size() + 1);
+        }
+        const auto written =
+            WithRequestKey(one, [&] { return WriteDirectly(binding, change, one); });
+        result.push_back(written ? *written : WriteByStatements(binding, change, one));
+    }
+    return result;
 }
 
 std::string ChangeCtes(const Binding &binding, const ChangeTexts &texts) {
@@ -232,7 +282,7 @@ std::string ChangeCtes(const Binding &binding, const ChangeTexts &texts) {
         ") WITH ORDINALITY AS c (variant_id, location_id, delta, fence, protection" +
         (texts.held.empty() ? "" : ", held") + ", n)), level AS (UPDATE {stock_level} s SET " +
         SetLevel(binding, "c.delta", "c.fence") +
-        (texts.held.empty() ? std::string() : SetHeld(binding)) +
+        (texts.held.empty() ? std::string() : SetHeld(binding, "c.held")) +
         " FROM change c WHERE s.{stock_level.variant_id}{=}c.variant_id{live}" +
         (located ? " AND s.{stock_level.location_id}{=}c.location_id" : "") +
         " RETURNING c.n, c.variant_id, c.location_id, c.delta, c.fence, c.protection, " +
@@ -282,22 +332,32 @@ std::vector<WrittenChange> ReadWritten(const Rows &rows, const std::vector<Stock
 
 std::vector<WrittenChange> WriteChanges(Binding &binding, const std::vector<StockChange> &changes,
                                         const Occasion &occasion) {
-    Params params = ChangeParams(binding, changes, occasion);
-    params.Text(occasion.reference_id).Text(occasion.request_key);
-    std::vector<WrittenChange> written = ReadWritten(
-        RunWrite(binding.Plan(PlanId::kWriteLevels, BuildWriteMany), params, occasion), changes);
+    std::vector<WrittenChange> written;
+    if (CanWriteEachDirectly(binding, changes)) {
+        written = WriteEachDirectly(binding, changes, occasion);
+    } else {
+        Params params = ChangeParams(binding, changes, occasion);
+        params.Text(occasion.reference_id).Text(occasion.request_key);
+        written = ReadWritten(
+            RunWrite(binding.Plan(PlanId::kWriteLevels, BuildWriteMany), params, occasion),
+            changes);
+    }
     WriteEvents(binding, changes);
     return written;
 }
 
 void WriteChangesOnly(Binding &binding, const std::vector<StockChange> &changes,
                       const Occasion &occasion) {
-    Params params = ChangeParams(binding, changes, occasion);
-    params.Text(occasion.reference_id).Text(occasion.request_key);
-    const Rows rows =
-        RunWrite(binding.Plan(PlanId::kWriteLevelsOnly, BuildWriteManyOnly), params, occasion);
-    if (rows.Int8(0, 0) != static_cast<int64>(changes.size())) {
-        throw NotWritten(changes.front().variant.text);
+    if (CanWriteEachDirectly(binding, changes)) {
+        WriteEachDirectly(binding, changes, occasion);
+    } else {
+        Params params = ChangeParams(binding, changes, occasion);
+        params.Text(occasion.reference_id).Text(occasion.request_key);
+        const Rows rows =
+            RunWrite(binding.Plan(PlanId::kWriteLevelsOnly, BuildWriteManyOnly), params, occasion);
+        if (rows.Int8(0, 0) != static_cast<int64>(changes.size())) {
+            throw NotWritten(changes.front().variant.text);
+        }
     }
     WriteEvents(binding, changes);
 }

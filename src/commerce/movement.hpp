@@ -40,6 +40,16 @@ const char *ProtectionName(const locking::Grant &grant);
 // Writes one change. Throws IL021 when its request_key turns out to be used by another variant.
 WrittenChange WriteChange(Binding &binding, const StockChange &change, const Occasion &occasion);
 
+// Can these changes be written without plans (direct_write.hpp)?
+bool CanWriteEachDirectly(Binding &binding, const std::vector<StockChange> &changes);
+
+// Writes them so, one after the other, and no events. Of kind `transfer`, and where only what is
+// held changes, each movement gets the kind that its change has; a request_key becomes one for each,
+// as in WriteChanges.
+std::vector<WrittenChange> WriteEachDirectly(Binding &binding,
+                                             const std::vector<StockChange> &changes,
+                                             const Occasion &occasion);
+
 // A level that was locked and did not take the update.
 pg::SqlError NotWritten(const std::string &variant_id);
 

@@ -21,8 +21,12 @@ std::optional<std::string> TextOf(const Json &object, const char *name) {
 
 constexpr size_t kFirstHoldParameter = 23;
 
-// `hold`: a CTE that ends the reservation which the order uses, empty when there is none.
-std::unique_ptr<Statement> OrderStatement(const Binding &binding, const std::string &hold,
+enum class Levels : uint8 { kInStatement, kApart };
+
+// `hold`: a CTE that ends the reservation which the order uses, empty when there is none. `levels`:
+// whether the statement writes the changes of levels too.
+std::unique_ptr<Statement> OrderStatement(const Binding &binding, Levels levels,
+                                          const std::string &hold,
                                           const std::vector<Oid> &hold_types) {
     const auto type_of = [&binding](TableId table, const char *role) {
         const Column *const column = binding.find(table, role);
@@ -69,10 +73,11 @@ std::unique_ptr<Statement> OrderStatement(const Binding &binding, const std::str
         "::pg_catalog.timestamptz AS created_at), line AS (" + line +
         " FROM placed p CROSS JOIN ROWS FROM (pg_catalog.unnest($19), pg_catalog.unnest($20),"
         " pg_catalog.unnest($21), pg_catalog.unnest($22)) WITH ORDINALITY"
-        " AS u (variant_id, location_id, quantity, unit_price, n)), " +
-        ChangeCtes(binding, texts) + hold +
-        " SELECT p.order_id::pg_catalog.text, p.created_at,"
-        " (SELECT pg_catalog.count(*) FROM level) FROM placed p";
+        " AS u (variant_id, location_id, quantity, unit_price, n))" +
+        (levels == Levels::kInStatement ? ", " + ChangeCtes(binding, texts) : std::string()) +
+        hold + " SELECT p.order_id::pg_catalog.text, p.created_at" +
+        (levels == Levels::kInStatement ? ", (SELECT pg_catalog.count(*) FROM level)" : "") +
+        " FROM placed p";
     std::vector<Oid> types = ChangeTypes(binding);
     const std::vector<Oid> order_types = {type_of(TableId::kOrders, "user_id"),
                                           TEXTOID,
@@ -95,10 +100,14 @@ std::unique_ptr<Statement> OrderStatement(const Binding &binding, const std::str
 }
 
 std::unique_ptr<Statement> BuildWriteOrder(const Binding &binding) {
-    return OrderStatement(binding, {}, {});
+    return OrderStatement(binding, Levels::kInStatement, {}, {});
 }
 
-std::unique_ptr<Statement> BuildWriteOrderFromHold(const Binding &binding) {
+std::unique_ptr<Statement> BuildWriteOrderRows(const Binding &binding) {
+    return OrderStatement(binding, Levels::kApart, {}, {});
+}
+
+std::unique_ptr<Statement> OrderFromHold(const Binding &binding, Levels levels) {
     const bool ordered = binding.find(TableId::kReservation, "order_id") != nullptr;
     const std::string hold = binding.Sql(
         ", hold AS (UPDATE {reservation} s SET {reservation.state} = 'confirmed',"
@@ -107,13 +116,31 @@ std::unique_ptr<Statement> BuildWriteOrderFromHold(const Binding &binding) {
                               " p.order_id::pg_catalog.text::{type:reservation.order_id}"
                             : ""));
     return OrderStatement(
-        binding,
+        binding, levels,
         hold +
             OfLines(binding, TableId::kReservation, "reservation_id", kFirstHoldParameter + 1,
                     " CROSS JOIN placed p") +
             ")",
         {INT8ARRAYOID, binding.column(TableId::kReservation, "reservation_id").type, INT8ARRAYOID,
          INT8ARRAYOID});
+}
+
+std::unique_ptr<Statement> BuildWriteOrderFromHold(const Binding &binding) {
+    return OrderFromHold(binding, Levels::kInStatement);
+}
+
+std::unique_ptr<Statement> BuildWriteOrderRowsFromHold(const Binding &binding) {
+    return OrderFromHold(binding, Levels::kApart);
+}
+
+// The statement that writes an order, and whether it writes the changes of levels too.
+Statement &StatementFor(Binding &binding, Levels levels, bool from_hold) {
+    if (levels == Levels::kInStatement) {
+        return from_hold ? binding.Plan(PlanId::kWriteOrderFromHold, BuildWriteOrderFromHold)
+                         : binding.Plan(PlanId::kWriteOrder, BuildWriteOrder);
+    }
+    return from_hold ? binding.Plan(PlanId::kWriteOrderRowsFromHold, BuildWriteOrderRowsFromHold)
+                     : binding.Plan(PlanId::kWriteOrderRows, BuildWriteOrderRows);
 }
 
 void AddHold(const OrderRecord &record, Params *params) {
@@ -171,7 +198,10 @@ OrderAnswer WriteOrder(Binding &binding, const OrderRequest &request, const Id &
         quantities.push_back(line.quantity);
         prices.push_back(line.unit_price);
     }
-    Params params = ChangeParams(binding, record.changes, occasion);
+    const Levels levels =
+        CanWriteEachDirectly(binding, record.changes) ? Levels::kApart : Levels::kInStatement;
+    Params params = ChangeParams(
+        binding, levels == Levels::kApart ? std::vector<StockChange>() : record.changes, occasion);
     params.Value(user.value)
         .Text(request.idempotency_key)
         .Text(record.status)
@@ -190,11 +220,8 @@ OrderAnswer WriteOrder(Binding &binding, const OrderRequest &request, const Id &
     if (!binding.order_writer().empty()) {
         params.Text(record.order_id);
     }
-    Statement &statement = record.hold
-                               ? binding.Plan(PlanId::kWriteOrderFromHold, BuildWriteOrderFromHold)
-                               : binding.Plan(PlanId::kWriteOrder, BuildWriteOrder);
     IL_INJECT("order-writing");
-    const Rows rows = statement.Run(params);
+    const Rows rows = StatementFor(binding, levels, record.hold.has_value()).Run(params);
     if (rows.empty()) {
         // Only somebody who writes orders without our lock can have been faster.
         throw pg::SqlError(pg::kIdempotencyRequestInProgress,
@@ -202,7 +229,10 @@ OrderAnswer WriteOrder(Binding &binding, const OrderRequest &request, const Id &
                                "\" has just been written by somebody else",
                            {}, "Retry the transaction.");
     }
-    if (rows.Int8(0, 2) != static_cast<int64>(record.changes.size())) {
+    if (levels == Levels::kApart) {
+        occasion.reference_id = rows.Text(0, 0);
+        WriteEachDirectly(binding, record.changes, occasion);
+    } else if (rows.Int8(0, 2) != static_cast<int64>(record.changes.size())) {
         throw NotWritten(record.changes.front().variant.text);
     }
     IL_INJECT("order-written");

@@ -293,6 +293,27 @@ std::vector<Level> LockOne(Binding &binding, const StockNeed &need, locking::Wai
     });
 }
 
+// False when the statement has to be run; it locks what has been locked once more.
+bool LockEachDirectly(Binding &binding, const std::vector<StockNeed> &needs,
+                      locking::WaitBudget &budget, std::vector<std::vector<Level>> *levels) {
+    const LockTupleMode mode =
+        UseNoKeyUpdate(binding) ? LockTupleNoKeyExclusive : LockTupleExclusive;
+    const bool all = CountRowWait(locking::LockKind::kInventory, [&] {
+        for (const StockNeed &need : needs) {
+            const auto level = LockDirectlyWaiting(binding, need, mode, budget);
+            if (!level) {
+                return false;
+            }
+            levels->push_back({*level});
+        }
+        return true;
+    });
+    if (!all) {
+        levels->clear();
+    }
+    return all;
+}
+
 }  // namespace
 
 int64 Level::Available() const {
@@ -436,7 +457,7 @@ std::vector<std::vector<Level>> LockLevels(Binding &binding, const std::vector<S
     std::vector<std::vector<Level>> levels;
     if (needs.size() == 1) {
         levels.push_back(LockOne(binding, needs[0], budget));
-    } else {
+    } else if (!LockEachDirectly(binding, needs, budget, &levels)) {
         Statement &statement = UseNoKeyUpdate(binding)
                                    ? binding.Plan(PlanId::kLockLevelsNoKey, BuildLockManyNoKey)
                                    : binding.Plan(PlanId::kLockLevels, BuildLockMany);
