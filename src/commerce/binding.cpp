@@ -6,7 +6,7 @@
 
 #include "commerce/binding.hpp"
 
-#include "commerce/direct_write.hpp"
+#include "commerce/direct_rows.hpp"
 #include "commerce/roles.hpp"
 #include "commerce/sql_text.hpp"
 
@@ -303,7 +303,12 @@ bool Binding::SameText(const Binding &other) const {
 // What was made ready for the tables as they were: an index may be another one.
 void Binding::ForgetTables() {
     access_ = {};
-    DropWrites(&writes_);
+    for (DirectRows *const rows :
+         {&writes_.level, &writes_.movement, &orders_.order, &orders_.line}) {
+        ForgetRows(rows);
+    }
+    writes_ = {};
+    orders_ = {};
 }
 
 void Binding::FreePlans() {

@@ -90,6 +90,11 @@ struct Column {
     }
 };
 
+// InvalidAttrNumber for no column.
+inline AttrNumber NumberOf(const Column *column) {
+    return column != nullptr ? column->number : AttrNumber{InvalidAttrNumber};
+}
+
 struct Table {
     Oid oid = InvalidOid;
     std::string name;                                    // qualified and quoted
@@ -101,42 +106,58 @@ struct Table {
     }
 };
 
-// How a row of the stock levels is found without a plan: see direct_level.hpp.
-struct LevelAccess {
-    static constexpr size_t kColumns = 9;
-    struct Place {
-        AttrNumber number = InvalidAttrNumber;  // the table has no such column
-        Oid type = InvalidOid;
-    };
-    struct Key {  // of the index: variant, location
+// An index by which rows are found without a plan: see direct_index.hpp.
+struct DirectIndex {
+    struct Key {
         Oid type;
         Oid collation;
         RegProcedure equal;
     };
-
-    bool known = false;        // it has been looked for
-    Oid index = InvalidOid;    // none: there is no such way
-    bool by_location = false;  // the index's second column is the location
+    Oid oid = InvalidOid;  // none: there is no such way
+    bool second = false;   // it goes on with the second of the columns asked for
     Key keys[2] = {};
-    Place columns[kColumns] = {};
+};
+
+// Where a role's column is; InvalidAttrNumber: the table has none.
+struct ColumnPlace {
+    AttrNumber number = InvalidAttrNumber;
+    Oid type = InvalidOid;
+    int32 modifier = -1;
+};
+
+// How a row of the stock levels is found without a plan: see direct_level.hpp.
+struct LevelAccess {
+    static constexpr size_t kColumns = 9;
+
+    bool known = false;  // it has been looked for
+    DirectIndex index;   // by variant and location
+    ColumnPlace columns[kColumns] = {};
 };
 
 struct DirectTable;
 
+// A table whose rows are written without plans: see direct_rows.hpp.
+struct DirectRows {
+    static constexpr size_t kMostColumns = 14;
+    DirectTable *table = nullptr;  // none: there is no such way
+    ColumnPlace columns[kMostColumns] = {};
+};
+
 // How a change is written without plans: see direct_write.hpp.
 struct DirectWrites {
-    struct Place {
-        AttrNumber number = InvalidAttrNumber;  // the table has no such column
-        Oid type = InvalidOid;
-    };
-    static constexpr size_t kLevelColumns = 5;
-    static constexpr size_t kMovementColumns = 14;
+    bool known = false;
+    DirectRows level;
+    DirectRows movement;
+};
 
-    bool known = false;            // it has been looked for
-    DirectTable *level = nullptr;  // none: there is no such way
-    DirectTable *movement = nullptr;
-    Place level_columns[kLevelColumns] = {};
-    Place movement_columns[kMovementColumns] = {};
+// How an order is found and written without plans: see direct_order.hpp.
+struct DirectOrders {
+    bool index_known = false;
+    DirectIndex by_key;  // by user and idempotency key
+    bool known = false;
+    NameData unique = {};  // the index that keeps these unique
+    DirectRows order;
+    DirectRows line;
 };
 
 class Binding final {
@@ -181,6 +202,7 @@ class Binding final {
     // Kept with the plans; made by whoever needs it first. Only for a binding that is current.
     LevelAccess &access() { return access_; }
     DirectWrites &writes() { return writes_; }
+    DirectOrders &orders() { return orders_; }
 
   private:
     Binding() = default;
@@ -198,6 +220,7 @@ class Binding final {
     std::map<std::string, std::vector<std::string>> seen_products_;
     LevelAccess access_;
     DirectWrites writes_;
+    DirectOrders orders_;
     std::array<std::unique_ptr<Statement>, static_cast<size_t>(PlanId::kPlanIds)> plans_;
     friend class BindingCache;
 };

@@ -2,22 +2,15 @@
 
 #include "commerce/direct_level.hpp"
 
+#include "commerce/direct_index.hpp"
+
 extern "C" {
-#include <access/genam.h>
-#include <access/heapam.h>
-#include <access/htup_details.h>
-#include <access/skey.h>
-#include <access/stratnum.h>
 #include <access/tableam.h>
 #include <access/xact.h>
-#include <catalog/pg_am.h>
 #include <catalog/pg_type.h>
-#include <commands/defrem.h>
 #include <executor/executor.h>
 #include <utils/builtins.h>
-#include <utils/lsyscache.h>
 #include <utils/rel.h>
-#include <utils/relcache.h>
 #include <utils/snapmgr.h>
 }
 
@@ -48,58 +41,10 @@ bool IsString(Oid type) {
     return type == TEXTOID || type == VARCHAROID;
 }
 
-// Does this column of the index find what `=` finds in the table's column? Fills the key if so.
-bool Serves(Relation relation, Relation index, int column, AttrNumber number,
-            LevelAccess::Key *key) {
-    if (column >= index->rd_index->indnkeyatts ||
-        index->rd_index->indkey.values[column] != number) {
-        return false;
-    }
-    const Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(relation), number - 1);
-    const Oid collation = attribute->attcollation;
-    const Oid opclass = GetDefaultOpClass(getBaseType(attribute->atttypid), BTREE_AM_OID);
-    if (!OidIsValid(opclass) || index->rd_opfamily[column] != get_opclass_family(opclass) ||
-        index->rd_indcollation[column] != collation ||
-        (OidIsValid(collation) && !get_collation_isdeterministic(collation))) {
-        return false;
-    }
-    const Oid type = get_opclass_input_type(opclass);
-    key->type = type;
-    key->collation = collation;
-    key->equal = get_opcode(
-        get_opfamily_member(index->rd_opfamily[column], type, type, BTEqualStrategyNumber));
-    return true;
-}
-
-// A B-tree index over all rows that begins with the variant; best one that goes on with the
-// location. It stays usable while the table is locked: whoever drops it waits for us.
-void FindIndex(Relation relation, AttrNumber variant, AttrNumber location, LevelAccess *access) {
-    ListCell *cell;
-    List *const indexes = RelationGetIndexList(relation);
-    foreach (cell, indexes) {
-        const Relation index = index_open(lfirst_oid(cell), AccessShareLock);
-        LevelAccess::Key keys[2];
-        if (index->rd_index->indisvalid && !index->rd_index->indcheckxmin &&
-            index->rd_rel->relam == BTREE_AM_OID &&
-            heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, nullptr) &&
-            Serves(relation, index, 0, variant, &keys[0])) {
-            const bool both =
-                location != InvalidAttrNumber && Serves(relation, index, 1, location, &keys[1]);
-            if (both || !OidIsValid(access->index)) {
-                access->index = RelationGetRelid(index);
-                access->by_location = both;
-                memcpy(access->keys, keys, sizeof(keys));
-            }
-        }
-        index_close(index, AccessShareLock);
-    }
-    list_free(indexes);
-}
-
 // Is everything that is read in the row itself? A virtual generated column (since 18) is not: the
 // executor computes it.
 bool AllStored(Relation relation, const LevelAccess &access) {
-    for (const LevelAccess::Place &place : access.columns) {
+    for (const ColumnPlace &place : access.columns) {
         if (place.number != InvalidAttrNumber &&
             TupleDescAttr(RelationGetDescr(relation), place.number - 1)->attgenerated == 'v') {
             return false;
@@ -126,7 +71,7 @@ LevelAccess FindAccess(const Binding &binding) {
         if (id ? !IsString(column->type) : !IsInteger(column->type)) {
             return access;
         }
-        access.columns[i] = {column->number, column->type};
+        access.columns[i] = {column->number, column->type, -1};
     }
     const Oid oid = binding.table(TableId::kStockLevel).oid;
     const AttrNumber number = variant.number;
@@ -135,7 +80,7 @@ LevelAccess FindAccess(const Binding &binding) {
         const Relation relation = table_open(oid, NoLock);
         if (relation->rd_rel->relkind == RELKIND_RELATION &&
             relation->rd_tableam == GetHeapamTableAmRoutine() && AllStored(relation, *found)) {
-            FindIndex(relation, number, found->columns[kLocation].number, found);
+            found->index = FindDirectIndex(relation, number, found->columns[kLocation].number);
         }
         table_close(relation, NoLock);
     });
@@ -151,7 +96,7 @@ struct Row {
 
 void CopyRow(const LevelAccess &access, TupleTableSlot *slot, Row *row) {
     for (size_t i = 0; i < LevelAccess::kColumns; i++) {
-        const LevelAccess::Place &place = access.columns[i];
+        const ColumnPlace &place = access.columns[i];
         row->nulls[i] = true;
         if (place.number == InvalidAttrNumber) {
             continue;
@@ -180,29 +125,19 @@ struct Search {
 // Finds the only row of the key: where it is and, when it shall not be locked, what is in it.
 // False when there is none, or several.
 bool FindOne(const Search &search, Relation relation, TupleTableSlot *slot, ItemPointer tid) {
-    const LevelAccess &access = *search.access;
-    const int count = search.location != nullptr ? 2 : 1;
-    ScanKeyData keys[2];
-    for (int i = 0; i < count; i++) {
-        const LevelAccess::Key &key = access.keys[i];
-        ScanKeyEntryInitialize(&keys[i], 0, static_cast<AttrNumber>(i + 1), BTEqualStrategyNumber,
-                               key.type, key.collation, key.equal,
-                               i == 0 ? search.variant : *search.location);
-    }
-    const Relation index = index_open(access.index, AccessShareLock);
-    const IndexScanDesc scan = pg::BeginIndexScan(relation, index, GetActiveSnapshot(), count);
-    index_rescan(scan, keys, count, nullptr, 0);
+    const Datum values[] = {search.variant, search.location != nullptr ? *search.location : 0};
     int found = 0;
-    while (found < 2 && index_getnext_slot(scan, ForwardScanDirection, slot)) {
-        if (found++ == 0) {
-            ItemPointerCopy(&slot->tts_tid, tid);
-            if (search.mode == nullptr) {
-                CopyRow(access, slot, search.row);
-            }
-        }
-    }
-    index_endscan(scan);
-    index_close(index, NoLock);
+    ScanDirectly(relation, search.access->index, values, search.location != nullptr ? 2 : 1, slot,
+                 [&] {
+                     if (found++ > 0) {
+                         return false;
+                     }
+                     ItemPointerCopy(&slot->tts_tid, tid);
+                     if (search.mode == nullptr) {
+                         CopyRow(*search.access, slot, search.row);
+                     }
+                     return true;
+                 });
     return found == 1;
 }
 
@@ -226,10 +161,7 @@ bool Find(const Search &search) {
     bool good = !relation->rd_rel->relhassubclass;
     if (good) {
         TupleTableSlot *const slot = table_slot_create(relation, nullptr);
-        // As before each statement: what was committed until now is seen, and our own changes.
-        CommandCounterIncrement();
-        PushCopiedSnapshot(GetTransactionSnapshot());
-        UpdateActiveSnapshotCommandId();
+        PushStatementSnapshot();
         ItemPointer const tid = &search.row->tid;
         good = FindOne(search, relation, slot, tid) &&
                (search.mode == nullptr || LockOne(search, relation, slot, tid));
@@ -263,12 +195,12 @@ std::optional<Level> FindLevel(Binding &binding, const StockNeed &need, const Lo
     }
     const Table &table = binding.table(TableId::kStockLevel);
     // Who watches which tables are read (auditing, mandatory access control) is to see this too.
-    if (!OidIsValid(access.index) || ExecutorCheckPerms_hook != nullptr ||
+    if (!OidIsValid(access.index.oid) || ExecutorCheckPerms_hook != nullptr ||
         RowSecurityApplies(table)) {
         return std::nullopt;
     }
     const bool located = access.columns[kLocation].number != InvalidAttrNumber;
-    if (need.location && (located ? !access.by_location : need.location->text != kMainLocation)) {
+    if (need.location && (located ? !access.index.second : need.location->text != kMainLocation)) {
         return std::nullopt;
     }
     Row row;

@@ -7,19 +7,23 @@
 extern "C" {
 #include <access/amapi.h>
 #include <access/genam.h>
+#include <access/sysattr.h>
 #include <access/table.h>
 #include <access/transam.h>
 #include <access/xact.h>
 #include <catalog/index.h>
 #include <catalog/pg_am.h>
+#include <catalog/pg_constraint.h>
+#include <catalog/pg_trigger.h>
+#include <commands/trigger.h>
 #include <executor/executor.h>
-#include <nodes/nodeFuncs.h>
 #include <optimizer/optimizer.h>
 #include <rewrite/rewriteHandler.h>
 #include <utils/datum.h>
 #include <utils/memutils.h>
 #include <utils/relcache.h>
 #include <utils/snapmgr.h>
+#include <utils/syscache.h>
 }
 
 namespace inventory_lock::commerce {
@@ -33,6 +37,7 @@ struct DirectTable {
     ResultRelInfo *result;  // its relations are open while a row is written
     Oid *indexes;           // of result->ri_IndexRelationInfo
     ExprState **defaults;   // by column; nullptr: NULL
+    bool has_keys;          // foreign keys of its own
     bool writing;           // a row, or an ERROR has ended that
 };
 
@@ -53,24 +58,73 @@ bool RunsUsersCode(Node *node, void *context) {
     return pg::WalkExpression(node, RunsUsersCode, context);
 }
 
-bool HasTriggers(const TriggerDesc *triggers, DirectOperation operation) {
-    if (triggers == nullptr) {
-        return false;
+// The columns of a foreign key and those that it points at.
+struct ForeignKey {
+    int count = 0;
+    AttrNumber columns[INDEX_MAX_KEYS];
+    AttrNumber parent_columns[INDEX_MAX_KEYS];
+};
+
+ForeignKey ReadForeignKey(Oid constraint_id) {
+    ForeignKey key;
+    const HeapTuple constraint = SearchSysCache1(CONSTROID, ObjectIdGetDatum(constraint_id));
+    if (HeapTupleIsValid(constraint)) {
+        DeconstructFkConstraintRow(constraint, &key.count, key.columns, key.parent_columns, nullptr,
+                                   nullptr, nullptr, nullptr, nullptr);
+        ReleaseSysCache(constraint);
     }
-    return operation == DirectOperation::kInsert
-               ? triggers->trig_insert_before_row || triggers->trig_insert_after_row ||
-                     triggers->trig_insert_instead_row || triggers->trig_insert_before_statement ||
-                     triggers->trig_insert_after_statement || triggers->trig_insert_new_table
-               : triggers->trig_update_before_row || triggers->trig_update_after_row ||
-                     triggers->trig_update_instead_row || triggers->trig_update_before_statement ||
-                     triggers->trig_update_after_statement || triggers->trig_update_old_table ||
-                     triggers->trig_update_new_table;
+    return key;
 }
 
-bool IsPlain(Relation relation, DirectOperation operation) {
+bool ShareAny(const AttrNumber *a, int a_count, const AttrNumber *b, int b_count) {
+    return std::any_of(a, a + a_count, [=](AttrNumber number) {
+        return std::find(b, b + b_count, number) != b + b_count;
+    });
+}
+
+// Which rows a DirectTable is for.
+struct Writing {
+    DirectOperation operation;
+    const AttrNumber *columns;
+    int count;
+    const SatisfiedKey *key;
+};
+
+// Does this trigger do nothing for such rows? It is the check of a foreign key that holds anyway,
+// or whose columns stay as they are.
+bool IsIdle(const Trigger &trigger, const Writing &writing) {
+    const int type = RI_FKey_trigger_type(trigger.tgfoid);
+    if (type == RI_TRIGGER_NONE) {
+        return false;
+    }
+    const ForeignKey found = ReadForeignKey(trigger.tgconstraint);
+    if (writing.operation == DirectOperation::kUpdate) {
+        return found.count > 0 &&
+               !ShareAny(type == RI_TRIGGER_PK ? found.parent_columns : found.columns, found.count,
+                         writing.columns, writing.count);
+    }
+    return writing.key != nullptr && type == RI_TRIGGER_FK &&
+           trigger.tgconstrrelid == writing.key->parent && found.count == 1 &&
+           found.columns[0] == writing.key->column &&
+           found.parent_columns[0] == writing.key->parent_column;
+}
+
+bool HasTriggers(const TriggerDesc *triggers, const Writing &writing) {
+    const int event =
+        writing.operation == DirectOperation::kInsert ? TRIGGER_TYPE_INSERT : TRIGGER_TYPE_UPDATE;
+    for (int i = 0; triggers != nullptr && i < triggers->numtriggers; i++) {
+        const Trigger &trigger = triggers->triggers[i];
+        if ((trigger.tgtype & event) != 0 && !IsIdle(trigger, writing)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool IsPlain(Relation relation, const Writing &writing) {
     if (relation->rd_rel->relkind != RELKIND_RELATION || relation->rd_rel->relispartition ||
         relation->rd_rules != nullptr || relation->rd_tableam != GetHeapamTableAmRoutine() ||
-        HasTriggers(relation->trigdesc, operation)) {
+        HasTriggers(relation->trigdesc, writing)) {
         return false;
     }
     const TupleDesc columns = RelationGetDescr(relation);
@@ -128,16 +182,14 @@ bool PrepareIndexes(Relation relation, DirectTable *table) {
 }
 
 // False when a default is the user's code.
-bool PrepareDefaults(Relation relation, DirectTable *table, const AttrNumber *given,
-                     int given_count) {
+bool PrepareDefaults(Relation relation, DirectTable *table, const Writing &writing) {
     const TupleDesc columns = RelationGetDescr(relation);
     table->defaults = static_cast<ExprState **>(
         palloc0(sizeof(ExprState *) * static_cast<size_t>(columns->natts + 1)));
     for (int i = 0; i < columns->natts; i++) {
-        bool is_given = TupleDescAttr(columns, i)->attisdropped;
-        for (int k = 0; k < given_count; k++) {
-            is_given = is_given || given[k] == i + 1;
-        }
+        const auto number = static_cast<AttrNumber>(i + 1);
+        const bool is_given = TupleDescAttr(columns, i)->attisdropped ||
+                              ShareAny(&number, 1, writing.columns, writing.count);
         Node *const expression = is_given ? nullptr : build_column_default(relation, i + 1);
         if (RunsUsersCode(expression, nullptr)) {
             return false;
@@ -150,8 +202,16 @@ bool PrepareDefaults(Relation relation, DirectTable *table, const AttrNumber *gi
     return true;
 }
 
-// Opens what writing a row needs, and gives the row's slots back at its end. An ERROR leaves that to
-// the resource owner and the memory context; the next row begins anew.
+// Foreign keys of such a row may not have been checked yet: that would be done for the new version,
+// for which nobody asks here.
+bool IsOfThisTransaction(TupleTableSlot *row) {
+    bool is_null;
+    const Datum xmin = slot_getsysattr(row, MinTransactionIdAttributeNumber, &is_null);
+    return TransactionIdIsCurrentTransactionId(DatumGetTransactionId(xmin));
+}
+
+// Opens what writing a row needs, and gives the row's slots back at its end. An ERROR leaves that
+// to the resource owner and the memory context; the next row begins anew.
 class OpenTable final {
   public:
     explicit OpenTable(DirectTable *table) : table_(table) {
@@ -209,7 +269,7 @@ class OpenTable final {
 }  // namespace
 
 DirectTable *PrepareDirectTable(Oid relation_id, DirectOperation operation, const AttrNumber *given,
-                                int given_count) {
+                                int given_count, const SatisfiedKey *key) {
     const MemoryContext context = AllocSetContextCreate(
         TopMemoryContext, "inventory_lock direct writes", ALLOCSET_SMALL_SIZES);
     const MemoryContext outer = MemoryContextSwitchTo(context);
@@ -217,15 +277,22 @@ DirectTable *PrepareDirectTable(Oid relation_id, DirectOperation operation, cons
     auto *table = static_cast<DirectTable *>(palloc0(sizeof(DirectTable)));
     table->context = context;
     table->relation = relation_id;
-    bool plain = IsPlain(relation, operation);
+    const Writing writing = {operation, given, given_count, key};
+    bool plain = IsPlain(relation, writing);
     if (plain) {
         table->estate = CreateExecutorState();
         MemoryContextSwitchTo(table->estate->es_query_cxt);
         table->result = makeNode(ResultRelInfo);
         InitResultRelInfo(table->result, relation, 0, nullptr, 0);
-        plain = PrepareIndexes(relation, table) &&
-                (operation == DirectOperation::kUpdate ||
-                 PrepareDefaults(relation, table, given, given_count));
+        table->has_keys =
+            relation->trigdesc != nullptr &&
+            std::any_of(relation->trigdesc->triggers,
+                        relation->trigdesc->triggers + relation->trigdesc->numtriggers,
+                        [](const Trigger &trigger) {
+                            return RI_FKey_trigger_type(trigger.tgfoid) == RI_TRIGGER_FK;
+                        });
+        plain = PrepareIndexes(relation, table) && (operation == DirectOperation::kUpdate ||
+                                                    PrepareDefaults(relation, table, writing));
     }
     table_close(relation, NoLock);
     MemoryContextSwitchTo(outer);
@@ -241,7 +308,7 @@ void FreeDirectTable(DirectTable *table) {
 }
 
 bool IsInterrupted(const DirectTable *table) {
-    return table->writing;
+    return table != nullptr && table->writing;
 }
 
 bool UpdateDirectly(DirectTable *table, ItemPointer tid, const DirectValue *values, int count) {
@@ -249,7 +316,8 @@ bool UpdateDirectly(DirectTable *table, ItemPointer tid, const DirectValue *valu
     const Relation relation = open.relation();
     CheckCmdReplicaIdentity(relation, CMD_UPDATE);
     TupleTableSlot *const before = table_slot_create(relation, nullptr);
-    bool done = table_tuple_fetch_row_version(relation, tid, SnapshotAny, before);
+    bool done = table_tuple_fetch_row_version(relation, tid, SnapshotAny, before) &&
+                !(table->has_keys && IsOfThisTransaction(before));
     if (done) {
         slot_getallattrs(before);
         TupleTableSlot *const row = open.row();
@@ -274,8 +342,8 @@ bool UpdateDirectly(DirectTable *table, ItemPointer tid, const DirectValue *valu
     return done;
 }
 
-Datum InsertDirectly(DirectTable *table, const DirectValue *values, int count, AttrNumber returning,
-                     bool *is_null) {
+void InsertDirectly(DirectTable *table, const DirectValue *values, int count, DirectValue *returned,
+                    int returned_count) {
     OpenTable open(table);
     const Relation relation = open.relation();
     TupleTableSlot *const row = open.row();
@@ -297,16 +365,16 @@ Datum InsertDirectly(DirectTable *table, const DirectValue *values, int count, A
     open.CheckConstraints();
     table_tuple_insert(relation, row, GetCurrentCommandId(true), 0, nullptr);
     open.WriteIndexes(false);
-    Datum result = 0;
-    *is_null = returning == InvalidAttrNumber || row->tts_isnull[returning - 1];
-    if (!*is_null) {
-        const Form_pg_attribute column = TupleDescAttr(columns, returning - 1);
-        const MemoryContext own = MemoryContextSwitchTo(open.outer());
-        result = datumCopy(row->tts_values[returning - 1], column->attbyval, column->attlen);
-        MemoryContextSwitchTo(own);
+    const MemoryContext own = MemoryContextSwitchTo(open.outer());
+    for (DirectValue *value = returned; value != returned + returned_count; value++) {
+        const int i = value->number - 1;
+        const Form_pg_attribute column = TupleDescAttr(columns, i);
+        value->is_null = row->tts_isnull[i];
+        value->value =
+            value->is_null ? 0 : datumCopy(row->tts_values[i], column->attbyval, column->attlen);
     }
+    MemoryContextSwitchTo(own);
     open.Close();
-    return result;
 }
 
 }  // namespace inventory_lock::commerce

@@ -33,24 +33,33 @@ struct DirectValue {
     bool is_null;
 };
 
+// A foreign key that every new row satisfies anyway, because this transaction has added the row it
+// points at: `column` names a row of `parent` by its `parent_column`. It is not checked.
+struct SatisfiedKey {
+    AttrNumber column;
+    Oid parent;
+    AttrNumber parent_column;
+};
+
 // All functions below may raise: call them inside pg::Call(). The table must be locked.
 
 // Makes a table ready; nullptr when rows of it have to be written by a statement. For kInsert:
-// `given` are the columns that every row brings, others get their default.
+// `given` are the columns that every row brings, others get their default; `key` may be nullptr.
 DirectTable *PrepareDirectTable(Oid relation, DirectOperation operation, const AttrNumber *given,
-                                int given_count);
+                                int given_count, const SatisfiedKey *key);
 void FreeDirectTable(DirectTable *table);
 
 // An ERROR ended the writing of a row: what had been made ready may be half done. Make it anew.
+// False for nullptr.
 bool IsInterrupted(const DirectTable *table);
 
 // Changes columns of the row at `tid`, which this transaction has locked. False, and nothing done,
 // when that is not the newest version of the row any more.
 bool UpdateDirectly(DirectTable *table, ItemPointer tid, const DirectValue *values, int count);
 
-// Adds a row; raises as INSERT does. Returns the value of column `returning`, in the memory
-// context of the caller; 0 with *is_null when it is NULL, or InvalidAttrNumber was asked for.
-Datum InsertDirectly(DirectTable *table, const DirectValue *values, int count, AttrNumber returning,
-                     bool *is_null);
+// Adds a row; raises as INSERT does. Fills in the values of the columns that `returned` names, in
+// the memory context of the caller.
+void InsertDirectly(DirectTable *table, const DirectValue *values, int count, DirectValue *returned,
+                    int returned_count);
 
 }  // namespace inventory_lock::commerce

@@ -19,7 +19,4 @@ bool CanWriteDirectly(Binding &binding);
 std::optional<WrittenChange> WriteDirectly(Binding &binding, const StockChange &change,
                                            const Occasion &occasion);
 
-// Drops what was made ready, because the tables have changed.
-void DropWrites(DirectWrites *writes);
-
 }  // namespace inventory_lock::commerce

@@ -187,10 +187,9 @@ WrittenChange WriteByStatements(Binding &binding, const StockChange &change,
         .Int8(static_cast<int64>(change.grant.fence));
     Params with_held = params;
     const bool held = change.held_delta != 0 && !binding.counts_holds();
-    const Rows level =
-        held ? binding.Plan(PlanId::kWriteLevelAndHeld, BuildWriteLevelAndHeld)
-                   .Run(with_held.Int8(change.held_delta))
-             : binding.Plan(PlanId::kWriteLevel, BuildWriteLevel).Run(params);
+    const Rows level = held ? binding.Plan(PlanId::kWriteLevelAndHeld, BuildWriteLevelAndHeld)
+                                  .Run(with_held.Int8(change.held_delta))
+                            : binding.Plan(PlanId::kWriteLevel, BuildWriteLevel).Run(params);
     if (level.size() != 1) {
         throw NotWritten(change.variant.text);
     }

@@ -44,8 +44,8 @@ WrittenChange WriteChange(Binding &binding, const StockChange &change, const Occ
 bool CanWriteEachDirectly(Binding &binding, const std::vector<StockChange> &changes);
 
 // Writes them so, one after the other, and no events. Of kind `transfer`, and where only what is
-// held changes, each movement gets the kind that its change has; a request_key becomes one for each,
-// as in WriteChanges.
+// held changes, each movement gets the kind that its change has; a request_key becomes one for
+// each, as in WriteChanges.
 std::vector<WrittenChange> WriteEachDirectly(Binding &binding,
                                              const std::vector<StockChange> &changes,
                                              const Occasion &occasion);

@@ -2,6 +2,7 @@
 
 #include "commerce/order_record.hpp"
 
+#include "commerce/direct_order.hpp"
 #include "commerce/outbox.hpp"
 #include "pg/injection.hpp"
 
@@ -176,12 +177,20 @@ OrderAnswer FromResponse(const std::string &order_id, const Json &stored) {
     return answer;
 }
 
-OrderAnswer WriteOrder(Binding &binding, const OrderRequest &request, const Id &user,
-                       const OrderRecord &record) {
-    Occasion occasion;
-    occasion.kind = "sale";
-    occasion.reason = "sale";
-    occasion.reference_type = "order";
+namespace {
+
+[[noreturn]] void ThrowWrittenMeanwhile(const OrderRequest &request) {
+    // Only somebody who writes orders without our lock can have been faster.
+    throw pg::SqlError(pg::kIdempotencyRequestInProgress,
+                       "an order with idempotency_key \"" + request.idempotency_key +
+                           "\" has just been written by somebody else",
+                       {}, "Retry the transaction.");
+}
+
+// The order and its lines, and with Levels::kInStatement the changes of levels.
+WrittenOrder WriteByStatement(Binding &binding, const OrderRequest &request, const Id &user,
+                              const OrderRecord &record, Datum response, Levels levels,
+                              const Occasion &occasion) {
     const Column &variant_column = binding.column(TableId::kOrderLine, "variant_id");
     const Column *const location_column = binding.find(TableId::kOrderLine, "location_id");
     std::vector<std::optional<Datum>> variants;
@@ -198,8 +207,6 @@ OrderAnswer WriteOrder(Binding &binding, const OrderRequest &request, const Id &
         quantities.push_back(line.quantity);
         prices.push_back(line.unit_price);
     }
-    const Levels levels =
-        CanWriteEachDirectly(binding, record.changes) ? Levels::kApart : Levels::kInStatement;
     Params params = ChangeParams(
         binding, levels == Levels::kApart ? std::vector<StockChange>() : record.changes, occasion);
     params.Value(user.value)
@@ -209,7 +216,7 @@ OrderAnswer WriteOrder(Binding &binding, const OrderRequest &request, const Id &
         .Text(request.currency)
         .Value(request.data)
         .Text(request.fingerprint)
-        .Value(MakeJsonb(record.response))
+        .Value(response)
         .Array(variants, variant_column.type)
         .Array(locations, location_column != nullptr ? location_column->type : TEXTOID)
         .Int8Array(quantities)
@@ -220,29 +227,57 @@ OrderAnswer WriteOrder(Binding &binding, const OrderRequest &request, const Id &
     if (!binding.order_writer().empty()) {
         params.Text(record.order_id);
     }
-    IL_INJECT("order-writing");
     const Rows rows = StatementFor(binding, levels, record.hold.has_value()).Run(params);
+    WrittenOrder written;
     if (rows.empty()) {
-        // Only somebody who writes orders without our lock can have been faster.
-        throw pg::SqlError(pg::kIdempotencyRequestInProgress,
-                           "an order with idempotency_key \"" + request.idempotency_key +
-                               "\" has just been written by somebody else",
-                           {}, "Retry the transaction.");
+        written.exists = true;
+        return written;
+    }
+    if (levels == Levels::kInStatement &&
+        rows.Int8(0, 2) != static_cast<int64>(record.changes.size())) {
+        throw NotWritten(record.changes.front().variant.text);
+    }
+    written.order_id = rows.Text(0, 0);
+    bool is_null;
+    const Datum created_at = rows.Value(0, 1, &is_null);
+    if (!is_null) {
+        written.created_at = created_at;
+    }
+    return written;
+}
+
+}  // namespace
+
+OrderAnswer WriteOrder(Binding &binding, const OrderRequest &request, const Id &user,
+                       const OrderRecord &record) {
+    Occasion occasion;
+    occasion.kind = "sale";
+    occasion.reason = "sale";
+    occasion.reference_type = "order";
+    const Levels levels =
+        CanWriteEachDirectly(binding, record.changes) ? Levels::kApart : Levels::kInStatement;
+    const Datum response = MakeJsonb(record.response);
+    IL_INJECT("order-writing");
+    std::optional<WrittenOrder> written;
+    if (levels == Levels::kApart && !record.hold && CanWriteOrdersDirectly(binding)) {
+        written = WriteOrderDirectly(binding, request, user, record, response);
+    }
+    if (!written) {
+        written = WriteByStatement(binding, request, user, record, response, levels, occasion);
+    }
+    if (written->exists) {
+        ThrowWrittenMeanwhile(request);
     }
     if (levels == Levels::kApart) {
-        occasion.reference_id = rows.Text(0, 0);
+        occasion.reference_id = written->order_id;
         WriteEachDirectly(binding, record.changes, occasion);
-    } else if (rows.Int8(0, 2) != static_cast<int64>(record.changes.size())) {
-        throw NotWritten(record.changes.front().variant.text);
     }
     IL_INJECT("order-written");
     WriteEvents(binding, record.changes);
     IL_INJECT("order-events-written");
-    OrderAnswer answer = FromResponse(rows.Text(0, 0), ReadJson(MakeJsonb(record.response)));
-    bool is_null;
-    const Datum created_at = rows.Value(0, 1, &is_null);
-    if (!is_null) {
-        answer.created_at = created_at;
+    OrderAnswer answer = FromResponse(written->order_id, ReadJson(response));
+    if (written->created_at) {
+        answer.created_at = *written->created_at;
     }
     return answer;
 }

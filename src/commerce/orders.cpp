@@ -3,6 +3,7 @@
 #include "commerce/orders.hpp"
 
 #include "commerce/allocation.hpp"
+#include "commerce/direct_order.hpp"
 #include "commerce/order_difference.hpp"
 #include "commerce/order_record.hpp"
 #include "commerce/order_writer.hpp"
@@ -34,6 +35,9 @@ std::unique_ptr<Statement> BuildReadOrder(const Binding &binding) {
 }
 
 std::optional<OrderAnswer> Replay(Binding &binding, const OrderRequest &request, const Id &user) {
+    if (SurelyNoOrder(binding, user, request.idempotency_key)) {
+        return std::nullopt;
+    }
     Params params;
     params.Value(user.value).Text(request.idempotency_key);
     const Rows rows = binding.Plan(PlanId::kReadOrder, BuildReadOrder).Run(params);

@@ -39,7 +39,7 @@ struct Level {
     std::optional<int64> low_stock_threshold;
     std::optional<int64> version;
     uint64 fence = 0;
-    std::string product;  // empty when it belongs to none
+    std::string product;                 // empty when it belongs to none
     std::optional<ItemPointerData> row;  // where it is, when it was locked without a plan
 
     int64 Available() const;            // on_hand − held − safety_stock
