@@ -63,7 +63,7 @@ sub set
     return;
 }
 
-sub session { my ($self) = @_; return InventoryLock::Session->new($self->connstr('postgres')) }
+sub session { my ($self, $database) = @_; return InventoryLock::Session->new($self->connstr($database // 'postgres')) }
 
 sub value
 {
