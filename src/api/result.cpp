@@ -51,7 +51,9 @@ Row &Row::Bool(bool value) {
 
 Result::Result(FunctionCallInfo fcinfo)
     : info_(reinterpret_cast<ReturnSetInfo *>(fcinfo->resultinfo)) {
-    pg::Call([fcinfo] { InitMaterializedSRF(fcinfo, 0); });
+    // The caller's description of the rows saves making one from the catalogue.
+    const bits32 flags = info_->expectedDesc != nullptr ? MAT_SRF_USE_EXPECTED_DESC : 0;
+    pg::Call([=] { InitMaterializedSRF(fcinfo, flags); });
 }
 
 void Result::Put(Row &row) {
