@@ -68,6 +68,35 @@ int64 DeltaToCounted(const Level &level, int64 counted) {
     return delta;
 }
 
+int64 DeltaOf(const Adjustment &adjustment, const Level &level) {
+    return adjustment.counted ? DeltaToCounted(level, *adjustment.counted) : adjustment.delta;
+}
+
+// Changes the only level of a variant without locking its row first: most often nobody else has it,
+// and the update is the lock. nullopt, and nothing written, when it has been changed or locked by
+// somebody since it was seen, or there is anything to refuse: the row is locked for that.
+std::optional<AdjustmentResult> AdjustSeen(Binding &binding, const Adjustment &adjustment,
+                                           const StockNeed &need, StockLocks &locks,
+                                           locking::WaitBudget &budget) {
+    const auto level = SeeLevel(binding, need, budget);
+    if (!level || IsShort({*level}, adjustment) ||
+        (adjustment.expected && level->on_hand != *adjustment.expected)) {
+        return std::nullopt;
+    }
+    StockChange change;
+    change.variant = need.variant;
+    change.level = *level;
+    change.delta = DeltaOf(adjustment, change.level);
+    AddToStock(binding, change.level, change.delta);
+    IL_INJECT("change-seen");
+    change.grant = locks.FenceFor(need.variant.text, change.level);
+    IL_INJECT("change-writing");
+    const auto written = WriteIfUnchanged(binding, change, adjustment.occasion);
+    IL_INJECT("change-written");
+    return written ? std::optional<AdjustmentResult>(DescribeChange(change, *written))
+                   : std::nullopt;
+}
+
 }  // namespace
 
 std::shared_ptr<Binding> OpenForStock(const std::string &binding) {
@@ -156,6 +185,9 @@ AdjustmentResult AdjustStock(Binding &binding, const Adjustment &adjustment,
     if (auto answer = FindEarlierAnswer(binding, adjustment, need)) {
         return *answer;
     }
+    if (auto answer = AdjustSeen(binding, adjustment, need, locks, budget)) {
+        return *answer;
+    }
     std::vector<std::vector<Level>> locked = LockLevels(binding, needs, budget);
     if (IsShort(locked[0], adjustment) && FreeExpiredHolds(binding, locks, needs, locked)) {
         locked = LockLevels(binding, needs, budget);
@@ -170,8 +202,7 @@ AdjustmentResult AdjustStock(Binding &binding, const Adjustment &adjustment,
     // A stock take without location is about the same level as an increase.
     change.level =
         ChooseLevel(need, levels, adjustment.counted ? 1 : adjustment.delta, adjustment.floor);
-    change.delta =
-        adjustment.counted ? DeltaToCounted(change.level, *adjustment.counted) : adjustment.delta;
+    change.delta = DeltaOf(adjustment, change.level);
     if (adjustment.expected && change.level.on_hand != *adjustment.expected) {
         throw pg::SqlError(pg::kExpectedQuantityMismatch,
                            "stock of variant \"" + need.variant.text + "\" is not as expected",

@@ -4,6 +4,7 @@
 
 extern "C" {
 #include <access/htup_details.h>
+#include <access/sysattr.h>
 #include <access/table.h>
 #include <access/xact.h>
 #include <catalog/pg_am.h>
@@ -72,6 +73,11 @@ void PushStatementSnapshot() {
     CommandCounterIncrement();
     PushCopiedSnapshot(GetTransactionSnapshot());
     UpdateActiveSnapshotCommandId();
+}
+
+TransactionId XminOf(TupleTableSlot *row) {
+    bool is_null;
+    return DatumGetTransactionId(slot_getsysattr(row, MinTransactionIdAttributeNumber, &is_null));
 }
 
 bool RowExists(Oid relation_id, const DirectIndex &index, const Datum *values, int count) {

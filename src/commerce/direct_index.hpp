@@ -47,6 +47,9 @@ void ScanDirectly(Relation relation, const DirectIndex &index, const Datum *valu
 // until now (at READ COMMITTED), and our own changes. PopActiveSnapshot() ends it.
 void PushStatementSnapshot();
 
+// The transaction that made this version of a row.
+TransactionId XminOf(TupleTableSlot *row);
+
 // Would a statement that begins now see a row with these values?
 bool RowExists(Oid relation, const DirectIndex &index, const Datum *values, int count);
 

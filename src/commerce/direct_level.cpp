@@ -91,10 +91,11 @@ LevelAccess FindAccess(const Binding &binding) {
 struct Row {
     Datum values[LevelAccess::kColumns];
     bool nulls[LevelAccess::kColumns];
-    ItemPointerData tid;
+    RowVersion version;
 };
 
 void CopyRow(const LevelAccess &access, TupleTableSlot *slot, Row *row) {
+    row->version.xmin = XminOf(slot);
     for (size_t i = 0; i < LevelAccess::kColumns; i++) {
         const ColumnPlace &place = access.columns[i];
         row->nulls[i] = true;
@@ -162,7 +163,7 @@ bool Find(const Search &search) {
     if (good) {
         TupleTableSlot *const slot = table_slot_create(relation, nullptr);
         PushStatementSnapshot();
-        ItemPointer const tid = &search.row->tid;
+        ItemPointer const tid = &search.row->version.tid;
         good = FindOne(search, relation, slot, tid) &&
                (search.mode == nullptr || LockOne(search, relation, slot, tid));
         PopActiveSnapshot();
@@ -223,9 +224,7 @@ std::optional<Level> FindLevel(Binding &binding, const StockNeed &need, const Lo
     level.version = NumberOf(row, kVersion);
     level.fence = static_cast<uint64>(NumberOf(row, kFence).value_or(0));
     level.product = TextOf(row, kProduct, "");
-    if (mode != nullptr) {
-        level.row = row.tid;
-    }
+    level.row = row.version;
     return level;
 }
 

@@ -20,7 +20,8 @@ namespace inventory_lock::commerce {
 // committed last. nullopt: run the statement. May raise 55P03, as the statement would.
 std::optional<Level> LockDirectly(Binding &binding, const StockNeed &need, LockTupleMode mode);
 
-// The same row as a statement that begins now would see it, not locked.
+// The same row as a statement that begins now would see it, not locked: Level::row says which
+// version that was.
 std::optional<Level> ReadDirectly(Binding &binding, const StockNeed &need);
 
 }  // namespace inventory_lock::commerce

@@ -2,12 +2,11 @@
 
 #include "commerce/direct_table.hpp"
 
-#include "pg/compat.hpp"
+#include "commerce/direct_index.hpp"
 
 extern "C" {
 #include <access/amapi.h>
 #include <access/genam.h>
-#include <access/sysattr.h>
 #include <access/table.h>
 #include <access/transam.h>
 #include <access/xact.h>
@@ -37,8 +36,10 @@ struct DirectTable {
     ResultRelInfo *result;  // its relations are open while a row is written
     Oid *indexes;           // of result->ri_IndexRelationInfo
     ExprState **defaults;   // by column; nullptr: NULL
-    bool has_keys;          // foreign keys of its own
-    bool writing;           // a row, or an ERROR has ended that
+    // It has foreign keys. Those of a row that this transaction has made may not have been checked
+    // yet, and would be for its newest version only, for which nobody asks here.
+    bool has_keys;
+    bool writing;  // a row, or an ERROR has ended that
 };
 
 namespace {
@@ -202,14 +203,6 @@ bool PrepareDefaults(Relation relation, DirectTable *table, const Writing &writi
     return true;
 }
 
-// Foreign keys of such a row may not have been checked yet: that would be done for the new version,
-// for which nobody asks here.
-bool IsOfThisTransaction(TupleTableSlot *row) {
-    bool is_null;
-    const Datum xmin = slot_getsysattr(row, MinTransactionIdAttributeNumber, &is_null);
-    return TransactionIdIsCurrentTransactionId(DatumGetTransactionId(xmin));
-}
-
 // Opens what writing a row needs, and gives the row's slots back at its end. An ERROR leaves that
 // to the resource owner and the memory context; the next row begins anew.
 class OpenTable final {
@@ -311,13 +304,17 @@ bool IsInterrupted(const DirectTable *table) {
     return table != nullptr && table->writing;
 }
 
-bool UpdateDirectly(DirectTable *table, ItemPointer tid, const DirectValue *values, int count) {
+bool UpdateDirectly(DirectTable *table, const RowVersion &version, RowLocked locked,
+                    const DirectValue *values, int count) {
     OpenTable open(table);
     const Relation relation = open.relation();
     CheckCmdReplicaIdentity(relation, CMD_UPDATE);
     TupleTableSlot *const before = table_slot_create(relation, nullptr);
-    bool done = table_tuple_fetch_row_version(relation, tid, SnapshotAny, before) &&
-                !(table->has_keys && IsOfThisTransaction(before));
+    ItemPointerData tid = version.tid;
+    // The slot keeps the version where it is until it has been replaced.
+    bool done = table_tuple_fetch_row_version(relation, &tid, SnapshotAny, before) &&
+                XminOf(before) == version.xmin &&
+                !(table->has_keys && TransactionIdIsCurrentTransactionId(version.xmin));
     if (done) {
         slot_getallattrs(before);
         TupleTableSlot *const row = open.row();
@@ -332,7 +329,8 @@ bool UpdateDirectly(DirectTable *table, ItemPointer tid, const DirectValue *valu
         row->tts_tableOid = table->relation;
         open.CheckConstraints();
         bool moved = false;  // to a place that the indexes do not know
-        done = pg::UpdateTuple(relation, tid, row, GetCurrentCommandId(true), &moved) == TM_Ok;
+        done = pg::UpdateTuple(relation, &tid, row, GetCurrentCommandId(true),
+                               locked == RowLocked::kYes, &moved) == TM_Ok;
         if (done && moved) {
             open.WriteIndexes(true);
         }

@@ -13,7 +13,7 @@
 
 #pragma once
 
-#include "pg/boundary.hpp"
+#include "commerce/stock_level.hpp"
 
 extern "C" {
 #include <access/tableam.h>
@@ -23,6 +23,8 @@ extern "C" {
 namespace inventory_lock::commerce {
 
 struct DirectTable;
+
+enum class RowLocked : uint8 { kNo, kYes };
 
 enum class DirectOperation : uint8 { kInsert, kUpdate };
 
@@ -53,9 +55,11 @@ void FreeDirectTable(DirectTable *table);
 // False for nullptr.
 bool IsInterrupted(const DirectTable *table);
 
-// Changes columns of the row at `tid`, which this transaction has locked. False, and nothing done,
-// when that is not the newest version of the row any more.
-bool UpdateDirectly(DirectTable *table, ItemPointer tid, const DirectValue *values, int count);
+// Changes columns of a row. False, and nothing done, when that is not its newest version any more,
+// or somebody else has locked it: waits for nobody unless the caller has locked the row, and then
+// there is nobody to wait for.
+bool UpdateDirectly(DirectTable *table, const RowVersion &version, RowLocked locked,
+                    const DirectValue *values, int count);
 
 // Adds a row; raises as INSERT does. Fills in the values of the columns that `returned` names, in
 // the memory context of the caller.

@@ -7,6 +7,7 @@
 
 #pragma once
 
+#include "commerce/direct_table.hpp"
 #include "commerce/movement.hpp"
 
 namespace inventory_lock::commerce {
@@ -17,6 +18,6 @@ bool CanWriteDirectly(Binding &binding);
 // Writes a change, if that can be done so. nullopt: nothing was written. Raises what the statements
 // would raise.
 std::optional<WrittenChange> WriteDirectly(Binding &binding, const StockChange &change,
-                                           const Occasion &occasion);
+                                           RowLocked locked, const Occasion &occasion);
 
 }  // namespace inventory_lock::commerce

@@ -223,14 +223,27 @@ const char *KindOf(const StockChange &change, const Occasion &occasion) {
 WrittenChange WriteChange(Binding &binding, const StockChange &change, const Occasion &occasion) {
     std::optional<WrittenChange> written;
     if (change.level.row && CanWriteDirectly(binding)) {
-        written =
-            WithRequestKey(occasion, [&] { return WriteDirectly(binding, change, occasion); });
+        written = WithRequestKey(
+            occasion, [&] { return WriteDirectly(binding, change, RowLocked::kYes, occasion); });
     }
     if (!written) {
         written = WriteByStatements(binding, change, occasion);
     }
     WriteEvent(binding, change);
     return *written;
+}
+
+std::optional<WrittenChange> WriteIfUnchanged(Binding &binding, const StockChange &change,
+                                              const Occasion &occasion) {
+    if (!CanWriteDirectly(binding)) {
+        return std::nullopt;
+    }
+    const auto written = WithRequestKey(
+        occasion, [&] { return WriteDirectly(binding, change, RowLocked::kNo, occasion); });
+    if (written) {
+        WriteEvent(binding, change);
+    }
+    return written;
 }
 
 bool CanWriteEachDirectly(Binding &binding, const std::vector<StockChange> &changes) {
@@ -249,8 +262,8 @@ std::vector<WrittenChange> WriteEachDirectly(Binding &binding,
         if (occasion.request_key) {
             one.request_key = *occasion.request_key + std::to_string(result.size() + 1);
         }
-        const auto written =
-            WithRequestKey(one, [&] { return WriteDirectly(binding, change, one); });
+        const auto written = WithRequestKey(
+            one, [&] { return WriteDirectly(binding, change, RowLocked::kYes, one); });
         result.push_back(written ? *written : WriteByStatements(binding, change, one));
     }
     return result;

@@ -40,6 +40,12 @@ const char *ProtectionName(const locking::Grant &grant);
 // Writes one change. Throws IL021 when its request_key turns out to be used by another variant.
 WrittenChange WriteChange(Binding &binding, const StockChange &change, const Occasion &occasion);
 
+// The same for a level that has only been seen (SeeLevel). nullopt: nothing was written, for
+// somebody has changed or locked the row, or it has to be written by statements. Lock it, and
+// decide anew.
+std::optional<WrittenChange> WriteIfUnchanged(Binding &binding, const StockChange &change,
+                                              const Occasion &occasion);
+
 // Can these changes be written without plans (direct_write.hpp)?
 bool CanWriteEachDirectly(Binding &binding, const std::vector<StockChange> &changes);
 

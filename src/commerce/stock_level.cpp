@@ -470,6 +470,20 @@ std::vector<std::vector<Level>> LockLevels(Binding &binding, const std::vector<S
     return levels;
 }
 
+std::optional<Level> SeeLevel(Binding &binding, const StockNeed &need,
+                              locking::WaitBudget &budget) {
+    if (pg::settings::row_lock == pg::settings::kRowLockUpdate || binding.counts_holds() ||
+        binding.fences_in_ledger()) {
+        return std::nullopt;
+    }
+    auto level =
+        CountRowWait(locking::LockKind::kInventory, [&] { return ReadDirectly(binding, need); });
+    if (level) {
+        CoverProducts(binding, {need}, {{*level}}, budget);
+    }
+    return level;
+}
+
 std::vector<std::vector<Level>> PeekLevels(Binding &binding, const std::vector<StockNeed> &needs) {
     std::vector<std::vector<Level>> levels;
     std::optional<Level> only;

@@ -29,6 +29,12 @@ enum class Floor : uint8 {
     kSale,      // a sale: the safety stock as well
 };
 
+// One version of a row.
+struct RowVersion {
+    ItemPointerData tid;
+    TransactionId xmin;
+};
+
 // A stock level as its row had it when it was locked.
 struct Level {
     std::string location;
@@ -39,8 +45,8 @@ struct Level {
     std::optional<int64> low_stock_threshold;
     std::optional<int64> version;
     uint64 fence = 0;
-    std::string product;                 // empty when it belongs to none
-    std::optional<ItemPointerData> row;  // where it is, when it was locked without a plan
+    std::string product;            // empty when it belongs to none
+    std::optional<RowVersion> row;  // where it is, when it was found without a plan
 
     int64 Available() const;            // on_hand − held − safety_stock
     int64 Takeable(Floor floor) const;  // how much a decrease may take; below 0 when none
@@ -98,6 +104,11 @@ class StockLocks final {
 // Whoever calls it has intents on the products of these rows afterwards.
 std::vector<std::vector<Level>> LockLevels(Binding &binding, const std::vector<StockNeed> &needs,
                                            locking::WaitBudget &budget);
+
+// The only row of a need, not locked: for a change that is written only if this is its newest
+// version (WriteIfUnchanged). nullopt when that cannot be done here; LockLevels then. Whoever calls
+// it has an intent on the row's product afterwards, if it was found.
+std::optional<Level> SeeLevel(Binding &binding, const StockNeed &need, locking::WaitBudget &budget);
 
 // The same rows without any lock, for answers that change nothing.
 std::vector<std::vector<Level>> PeekLevels(Binding &binding, const std::vector<StockNeed> &needs);
