@@ -168,9 +168,15 @@ ExtendAnswer ParseExtend(ReplyView reply, size_t key_count) {
 
 Command MakeRelease(const ReleaseKey &key, int64_t fence_ttl_ms) {
     Command command = NewCommand(Script::kRelease, 1);
-    command.keys = {key.key, FenceKey(key.key), GapKey(key.key)};
-    command.args = {key.token, std::to_string(key.fence), std::to_string(key.gap_ms),
-                    std::to_string(fence_ttl_ms)};
+    command.keys.push_back(key.key);
+    command.args.push_back(key.token);
+    if (key.fence > 0 || key.gap_ms > 0) {
+        command.keys.push_back(FenceKey(key.key));
+        command.keys.push_back(GapKey(key.key));
+        command.args.push_back(std::to_string(key.fence));
+        command.args.push_back(std::to_string(key.gap_ms));
+        command.args.push_back(std::to_string(fence_ttl_ms));
+    }
     Finish(command);
     return command;
 }

@@ -111,7 +111,7 @@ struct ExtendAnswer {
 ExtendAnswer ParseExtend(ReplyView reply, size_t key_count);
 
 // Compare-and-delete of one key. A fence above the stored one is stored on the way (only while the
-// key is ours); gap_ms > 0 also leaves il:gap for foreign pollers.
+// key is ours), 0 = none is to be; gap_ms > 0 also leaves il:gap for foreign pollers.
 struct ReleaseKey {
     std::string key;
     std::string token;

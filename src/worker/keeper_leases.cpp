@@ -235,7 +235,12 @@ void Keeper::SendRelease(int32 index, const std::string &token, int64 gap_ms, in
     redis::ReleaseKey key;
     key.key = KeyOf(index);
     key.token = token;
-    key.fence = IsIntent(index) ? 0 : ViewOf(EntryAt(index)).next_fence - 1;
+    // What the grant stored and nothing has exceeded since need not be stored again, while it
+    // lives.
+    const uint64 fence = ViewOf(EntryAt(index)).next_fence - 1;
+    const bool stored =
+        fence <= local.stored_fence && now_us - local.asked_us < kFenceTtlMs * kUsPerMs / 2;
+    key.fence = stored || IsIntent(index) ? 0 : fence;
     key.gap_ms = gap_ms;
     Operation operation;
     operation.purpose = Purpose::kRelease;

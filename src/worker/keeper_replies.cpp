@@ -208,6 +208,7 @@ void Keeper::OnAcquired(Operation &operation, const redis::AcquireAnswer &answer
         if (!mine) {
             continue;
         }
+        local.stored_fence = answer.fences[i];
         local.extended_us = operation.sent_us;
         local.contended_until_us = 0;
         local.in_doubt = false;

@@ -403,6 +403,7 @@ void Keeper::SendAcquire(Request &request, const std::vector<int32> &entries, in
         journal_.Write(index, key.key, key.token, key.prev);
         local.session = active_->id;
         local.lane = lane;
+        local.stored_fence = 0;
         local.asked_us = now_us;
         local.dirty = false;
         operation.ttls_ms.push_back(key.ttl_ms);

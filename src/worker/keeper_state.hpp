@@ -134,6 +134,7 @@ struct Keeper::Local {
     bool idle_asked = false;
     bool told_max_hold = false;
     int64 check_at_us = 0;         // valid timer of the entry; others are stale
+    uint64 stored_fence = 0;       // the one that Redis stored with the grant; 0 = not known
     int64 asked_us = 0;            // when the latest acquire was sent
     int64 extended_us = 0;         // when the latest acknowledged acquire or extend was sent
     int64 contended_until_us = 0;  // another cluster is known to wait

@@ -110,6 +110,10 @@ TEST(Command, OfTheOtherScripts) {
     EXPECT_EQ(MakeRelease({"a", "t", 3, 4}, 5).Argv(),
               (std::vector<std::string_view>{"EVALSHA", ScriptSha(Script::kRelease), "3", "a",
                                              "il:fence:{a}", "il:gap:{a}", "t", "3", "4", "5"}));
+    EXPECT_EQ(MakeRelease({"a", "t", 0, 4}, 5).Argv().size(), 10u);
+    EXPECT_EQ(
+        MakeRelease({"a", "t", 0, 0}, 5).Argv(),
+        (std::vector<std::string_view>{"EVALSHA", ScriptSha(Script::kRelease), "1", "a", "t"}));
     EXPECT_EQ(MakeRaise("a", "t", 3, 5).Argv(),
               (std::vector<std::string_view>{"EVALSHA", ScriptSha(Script::kRaise), "2", "a",
                                              "il:fence:{a}", "t", "3", "5"}));
