@@ -307,7 +307,7 @@ if find(list, ARGV[1]) then
 end
 if value ~= ARGV[1] then return value and -1 or 0 end
 local fence = tonumber(ARGV[2]) or 0
-local raised = fence > 0 and fence < limit and fence > stored_fence(KEYS[2])
+local raised = fence < limit and fence > stored_fence(KEYS[2])
 redis.call('DEL', KEYS[1])
 if raised then redis.pcall('SET', KEYS[2], digits(fence), 'PX', ARGV[4]) end
 if gap_ms > 0 then redis.pcall('SET', KEYS[3], '1', 'PX', ARGV[3]) end

@@ -98,9 +98,9 @@ TEST(Command, ASharedKeyComesWithWhoWantsItAlone) {
     AcquireOptions options;
     options.announce = false;
     const Command command = MakeAcquire({key}, options);
-    EXPECT_EQ(command.keys, (std::vector<std::string>{"k", "il:want:{k}", "il:gap:{k}"}));
-    EXPECT_EQ(command.args,
-              (std::vector<std::string>{"86400000", "0", "0", "t", "p", "10", "intent"}));
+    EXPECT_EQ(command.Argv(), (std::vector<std::string_view>{
+                                  "EVALSHA", ScriptSha(Script::kAcquire), "3", "k", "il:want:{k}",
+                                  "il:gap:{k}", "86400000", "0", "0", "t", "p", "10", "intent"}));
 }
 
 TEST(Command, OfTheOtherScripts) {

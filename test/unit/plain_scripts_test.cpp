@@ -86,16 +86,16 @@ enum class Way { kPlain, kGeneral };
 
 class BothWaysTest : public PlainTest, public ::testing::WithParamInterface<Way> {
   protected:
-    std::vector<AcquireKey> Wanted(std::string prev = "", uint64_t floor = 0,
+    std::vector<AcquireKey> Wanted(std::string_view prev = "", uint64_t floor = 0,
                                    int64_t ttl_ms = 30000) {
-        std::vector<AcquireKey> keys = {{"k", kOurs, std::move(prev), ttl_ms, floor}};
+        std::vector<AcquireKey> keys = {{"k", kOurs, prev, ttl_ms, floor}};
         if (GetParam() == Way::kGeneral) {
             keys.push_back({"beside", "pg:aaaa:1:beside", "", 30000, 0});
         }
         return keys;
     }
-    AcquireAnswer Ask(std::string prev = "", uint64_t floor = 0, int64_t ttl_ms = 30000) {
-        return client.Acquire(Wanted(std::move(prev), floor, ttl_ms));
+    AcquireAnswer Ask(std::string_view prev = "", uint64_t floor = 0, int64_t ttl_ms = 30000) {
+        return client.Acquire(Wanted(prev, floor, ttl_ms));
     }
     void ExpectOurs(const AcquireAnswer &answer) {
         ASSERT_EQ(answer.result, AcquireResult::kGranted) << answer.trouble.text;
