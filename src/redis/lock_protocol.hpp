@@ -70,7 +70,7 @@ class Command {
     std::vector<size_t> ends_;  // of each in bytes_
 };
 
-// Asked for and released by what it points at until the command is made.
+// What a key's texts point at must live until the command is made.
 struct AcquireKey {
     std::string_view key;
     std::string_view token;  // ours, fresh
