@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <charconv>
 
 #include "redis/pure.hpp"
 
@@ -18,8 +19,11 @@ constexpr size_t kReadBytes = 16384;
 constexpr size_t kOutputBytes = 16384;
 
 void AppendHeader(std::string &output, char type, size_t number) {
-    output.push_back(type);
-    output.append(std::to_string(number)).append("\r\n");
+    char header[24] = {type};
+    char *end = std::to_chars(header + 1, header + sizeof(header), number).ptr;
+    *end++ = '\r';
+    *end++ = '\n';
+    output.append(header, end);
 }
 
 }  // namespace
@@ -94,7 +98,7 @@ Received Connection::Read(Trouble &trouble) {
         const ssize_t count = recv(fd_, bytes, sizeof(bytes), 0);
         if (count > 0) {
             reader_.Feed({bytes, static_cast<size_t>(count)});
-            return Received::kBytes;
+            return count < static_cast<ssize_t>(sizeof(bytes)) ? Received::kLast : Received::kBytes;
         }
         if (count == 0) {
             trouble = {TroubleKind::kClosed, "the server closed the connection"};

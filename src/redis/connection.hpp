@@ -43,7 +43,8 @@ struct Pending {
 };
 
 enum class Connect : uint8_t { kClosed, kConnecting, kOpen };
-enum class Received : uint8_t { kBytes, kNothing, kEnd };
+// kLast: bytes, and no more were there.
+enum class Received : uint8_t { kBytes, kLast, kNothing, kEnd };
 
 class Connection {
   public:

@@ -198,6 +198,8 @@ void Lane::Pump(Connection &connection, int64_t now_us) {
         }
         if (received == Received::kEnd) {
             Drop(end, now_us);
+        }
+        if (received != Received::kBytes) {
             return;
         }
     }

@@ -41,6 +41,7 @@ class Lane {
     void OnSocket(int fd, bool readable, bool writable, int64_t now_us);
     void AppendSockets(std::vector<Socket> &sockets) const;
     void Drop(const Trouble &trouble, int64_t now_us);
+    LaneState state() const { return state_; }
     LaneStatus status() const;
     const Predecessors &predecessors() const { return predecessors_; }
 

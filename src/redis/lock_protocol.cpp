@@ -18,10 +18,12 @@ namespace {
 
 constexpr std::string_view kNoScript = "NOSCRIPT";
 constexpr int64_t kNoExpiry = -1;
+constexpr std::string_view kFencePrefix = "il:fence:";
+constexpr std::string_view kGapPrefix = "il:gap:";
+constexpr std::string_view kWantPrefix = "il:want:";
+constexpr size_t kNumberBytes = 20;  // the longest number
 
-std::string Wrapped(std::string_view prefix, std::string_view key);
-Command NewCommand(Script script, size_t key_count);
-void Finish(Command &command);
+std::string Text(const Wrapped &name);
 bool Complain(ReplyView reply, Trouble &trouble, bool &no_script);
 Trouble Nonsense(std::string_view what);
 std::optional<uint64_t> Positive(ReplyView reply, uint64_t limit);
@@ -32,16 +34,25 @@ std::optional<WaitEdge> EdgeOf(std::string_view text);
 
 }  // namespace
 
+// The tag of a key is what stands between its first '{' and the next '}', if that is not empty.
+Wrapped::Wrapped(std::string_view prefix, std::string_view key) : pieces{prefix, "{", key, "}"} {
+    const size_t open = key.find('{');
+    const size_t close = open == std::string_view::npos ? open : key.find('}', open + 1);
+    if (close != std::string_view::npos && close != open + 1) {
+        pieces = {prefix, key.substr(open, close - open + 1), ":", key};
+    }
+}
+
 std::string FenceKey(std::string_view key) {
-    return Wrapped("il:fence:", key);
+    return Text({kFencePrefix, key});
 }
 
 std::string GapKey(std::string_view key) {
-    return Wrapped("il:gap:", key);
+    return Text({kGapPrefix, key});
 }
 
 std::string WantKey(std::string_view key) {
-    return Wrapped("il:want:", key);
+    return Text({kWantPrefix, key});
 }
 
 std::string RecallChannel(std::string_view instance) {
@@ -72,14 +83,42 @@ std::string_view HolderBeside(std::string_view value, std::string_view prefix) {
     return {};
 }
 
+Command::Command(Script which, size_t keys, size_t arguments, size_t bytes) : script(which) {
+    ends_.reserve(1 + keys + arguments);
+    bytes_.reserve(kNumberBytes + bytes);
+    AddNumber(keys);
+}
+
+void Command::Add(std::string_view word) {
+    bytes_.append(word);
+    ends_.push_back(bytes_.size());
+}
+
+void Command::Add(const Wrapped &name) {
+    for (const std::string_view piece : name.pieces) {
+        bytes_.append(piece);
+    }
+    ends_.push_back(bytes_.size());
+}
+
+template <typename Number>
+void Command::AddNumber(Number number) {
+    char digits[kNumberBytes];
+    const auto end = std::to_chars(digits, digits + sizeof(digits), number).ptr;
+    Add({digits, static_cast<size_t>(end - digits)});
+}
+
 std::vector<std::string_view> Command::Argv() const {
     std::vector<std::string_view> argv;
-    argv.reserve(3 + keys.size() + args.size());
+    argv.reserve(2 + ends_.size());
     argv.emplace_back(by_text ? "EVAL" : "EVALSHA");
     argv.emplace_back(by_text ? ScriptText(script) : ScriptSha(script));
-    argv.emplace_back(key_count);
-    argv.insert(argv.end(), keys.begin(), keys.end());
-    argv.insert(argv.end(), args.begin(), args.end());
+    const std::string_view bytes = bytes_;
+    size_t begin = 0;
+    for (const size_t end : ends_) {
+        argv.push_back(bytes.substr(begin, end - begin));
+        begin = end;
+    }
     return argv;
 }
 
@@ -90,20 +129,30 @@ Command Command::WithText() const {
 }
 
 Command MakeAcquire(const std::vector<AcquireKey> &keys, const AcquireOptions &options) {
-    Command command = NewCommand(Script::kAcquire, keys.size());
-    command.args.push_back(std::to_string(options.fence_ttl_ms));
-    command.args.push_back(std::to_string(options.not_after_us));
-    command.args.push_back(std::to_string(options.announce ? options.want_ms : 0));
+    size_t bytes = 3 * kNumberBytes;
     for (const AcquireKey &key : keys) {
-        command.keys.push_back(key.key);
-        command.keys.push_back(key.intent ? WantKey(key.key) : FenceKey(key.key));
-        command.keys.push_back(GapKey(key.key));
-        command.args.push_back(key.token);
-        command.args.push_back(key.prev);
-        command.args.push_back(std::to_string(key.ttl_ms));
-        command.args.push_back(key.intent ? "intent" : std::to_string(key.floor));
+        bytes += 3 * key.key.size() + kFencePrefix.size() + kGapPrefix.size() + 4 +
+                 key.token.size() + key.prev.size() + 2 * kNumberBytes;
     }
-    Finish(command);
+    Command command(Script::kAcquire, 3 * keys.size(), 4 * keys.size() + 3, bytes);
+    for (const AcquireKey &key : keys) {
+        command.Add(key.key);
+        command.Add(Wrapped(key.intent ? kWantPrefix : kFencePrefix, key.key));
+        command.Add(Wrapped(kGapPrefix, key.key));
+    }
+    command.AddNumber(options.fence_ttl_ms);
+    command.AddNumber(options.not_after_us);
+    command.AddNumber(options.announce ? options.want_ms : 0);
+    for (const AcquireKey &key : keys) {
+        command.Add(key.token);
+        command.Add(key.prev);
+        command.AddNumber(key.ttl_ms);
+        if (key.intent) {
+            command.Add("intent");
+        } else {
+            command.AddNumber(key.floor);
+        }
+    }
     return command;
 }
 
@@ -134,13 +183,18 @@ AcquireAnswer ParseAcquire(ReplyView reply, size_t key_count) {
 }
 
 Command MakeExtend(const std::vector<ExtendKey> &keys) {
-    Command command = NewCommand(Script::kExtend, keys.size());
+    size_t bytes = 0;
     for (const ExtendKey &key : keys) {
-        command.keys.push_back(key.key);
-        command.args.push_back(key.token);
-        command.args.push_back(std::to_string(key.ttl_ms));
+        bytes += key.key.size() + key.token.size() + kNumberBytes;
     }
-    Finish(command);
+    Command command(Script::kExtend, keys.size(), 2 * keys.size(), bytes);
+    for (const ExtendKey &key : keys) {
+        command.Add(key.key);
+    }
+    for (const ExtendKey &key : keys) {
+        command.Add(key.token);
+        command.AddNumber(key.ttl_ms);
+    }
     return command;
 }
 
@@ -167,11 +221,20 @@ ExtendAnswer ParseExtend(ReplyView reply, size_t key_count) {
 }
 
 Command MakeRelease(const ReleaseKey &key, int64_t fence_ttl_ms) {
-    Command command = NewCommand(Script::kRelease, 1);
-    command.keys = {key.key, FenceKey(key.key), GapKey(key.key)};
-    command.args = {key.token, std::to_string(key.fence), std::to_string(key.gap_ms),
-                    std::to_string(fence_ttl_ms)};
-    Finish(command);
+    const bool leaves = key.fence > 0 || key.gap_ms > 0;
+    Command command(Script::kRelease, leaves ? 3 : 1, leaves ? 4 : 1,
+                    key.key.size() + key.token.size());
+    command.Add(key.key);
+    if (leaves) {
+        command.Add(Wrapped(kFencePrefix, key.key));
+        command.Add(Wrapped(kGapPrefix, key.key));
+    }
+    command.Add(key.token);
+    if (leaves) {
+        command.AddNumber(key.fence);
+        command.AddNumber(key.gap_ms);
+        command.AddNumber(fence_ttl_ms);
+    }
     return command;
 }
 
@@ -192,10 +255,12 @@ ReleaseAnswer ParseRelease(ReplyView reply) {
 
 Command MakeRaise(std::string_view key, std::string_view token, uint64_t given,
                   int64_t fence_ttl_ms) {
-    Command command = NewCommand(Script::kRaise, 1);
-    command.keys = {std::string(key), FenceKey(key)};
-    command.args = {std::string(token), std::to_string(given), std::to_string(fence_ttl_ms)};
-    Finish(command);
+    Command command(Script::kRaise, 2, 3, 0);
+    command.Add(key);
+    command.Add(Wrapped(kFencePrefix, key));
+    command.Add(token);
+    command.AddNumber(given);
+    command.AddNumber(fence_ttl_ms);
     return command;
 }
 
@@ -222,14 +287,15 @@ RaiseAnswer ParseRaise(ReplyView reply) {
 
 Command MakeWaits(std::string_view wanted, const std::vector<std::string> &held,
                   const WaitEdge &edge, int64_t life_ms) {
-    Command command = NewCommand(Script::kWaits, 1);
-    command.keys = {std::string(wanted)};
-    command.args = {std::to_string(life_ms),
-                    std::string(edge.for_lease ? "L " : "G ") + std::to_string(edge.id) + " " +
-                        std::to_string(edge.fence) + " " + std::string(wanted),
-                    edge.for_lease ? std::to_string(kMaxWaitDepth) : "0"};
-    command.args.insert(command.args.end(), held.begin(), held.end());
-    Finish(command);
+    Command command(Script::kWaits, 1, 3 + held.size(), 0);
+    command.Add(wanted);
+    command.AddNumber(life_ms);
+    command.Add(std::string(edge.for_lease ? "L " : "G ") + std::to_string(edge.id) + " " +
+                std::to_string(edge.fence) + " " + std::string(wanted));
+    command.AddNumber(edge.for_lease ? kMaxWaitDepth : 0);
+    for (const std::string &token : held) {
+        command.Add(token);
+    }
     return command;
 }
 
@@ -259,28 +325,12 @@ WaitsAnswer ParseWaits(ReplyView reply) {
 
 namespace {
 
-// A name that hashes to the same Cluster slot as the key. The tag of a key is what stands between
-// its first '{' and the next '}', if that is not empty.
-std::string Wrapped(std::string_view prefix, std::string_view key) {
-    std::string name(prefix);
-    const size_t open = key.find('{');
-    const size_t close = open == std::string_view::npos ? open : key.find('}', open + 1);
-    if (close == std::string_view::npos || close == open + 1) {
-        return name.append("{").append(key).append("}");
+std::string Text(const Wrapped &name) {
+    std::string text;
+    for (const std::string_view piece : name.pieces) {
+        text.append(piece);
     }
-    return name.append(key.substr(open, close - open + 1)).append(":").append(key);
-}
-
-Command NewCommand(Script script, size_t key_count) {
-    Command command;
-    command.script = script;
-    command.keys.reserve(3 * key_count);
-    command.args.reserve(4 * key_count + 3);
-    return command;
-}
-
-void Finish(Command &command) {
-    command.key_count = std::to_string(command.keys.size());
+    return text;
 }
 
 // True, and says what, when the reply is an error.

@@ -7,6 +7,7 @@
 
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -29,11 +30,16 @@ inline constexpr uint64_t kFenceLimit = uint64_t{1} << 53;
 // How much of a blocker's token is told.
 inline constexpr size_t kMaxBlockerBytes = 256;
 
-// il:fence:{<key>}, or il:fence:{t}:<key> when the key has its own hash tag t. With a brace but no
-// tag the whole key still goes between braces (a single server does not mind).
-std::string FenceKey(std::string_view key);
-std::string GapKey(std::string_view key);              // il:gap:{…}, by the same rule
-std::string WantKey(std::string_view key);             // il:want:{…}, by the same rule
+// A name that hashes to the same Cluster slot as the key: <prefix>{<key>}, or <prefix>{t}:<key>
+// when the key has its own hash tag t. With a brace but no tag the whole key still goes between
+// braces (a single server does not mind). In pieces that point at the key.
+struct Wrapped {
+    Wrapped(std::string_view prefix, std::string_view key);
+    std::array<std::string_view, 4> pieces;
+};
+std::string FenceKey(std::string_view key);            // il:fence:{…}
+std::string GapKey(std::string_view key);              // il:gap:{…}
+std::string WantKey(std::string_view key);             // il:want:{…}
 std::string RecallChannel(std::string_view instance);  // il:recall:<instance>
 
 // Instance part of one of our tokens ("pg:<instance>:<boot>:<random>"); "" for foreign tokens.
@@ -43,20 +49,32 @@ std::string_view TokenInstance(std::string_view token);
 // WithText() gives the same call as EVAL.
 class Command {
   public:
-    std::vector<std::string_view> Argv() const;
+    Command() = default;
+    // Room for so many words, and so many bytes of them, is made at once.
+    Command(Script which, size_t keys, size_t arguments, size_t bytes);
+
+    // The next key; when all are there, the next argument.
+    void Add(std::string_view word);
+    void Add(const Wrapped &name);
+    template <typename Number>
+    void AddNumber(Number number);
+
+    std::vector<std::string_view> Argv() const;  // points into this command
     Command WithText() const;
 
     Script script = Script::kAcquire;
-    std::vector<std::string> keys;
-    std::vector<std::string> args;
     bool by_text = false;
-    std::string key_count;  // keys.size() in decimal, kept so that Argv() can point at it
+
+  private:
+    std::string bytes_;         // number of keys, keys, arguments: end to end
+    std::vector<size_t> ends_;  // of each in bytes_
 };
 
+// What a key's texts point at must live until the command is made.
 struct AcquireKey {
-    std::string key;
-    std::string token;  // ours, fresh
-    std::string prev;   // our earlier token whose release is not acknowledged; "" = none
+    std::string_view key;
+    std::string_view token;  // ours, fresh
+    std::string_view prev;   // our earlier token whose release is not acknowledged; "" = none
     int64_t ttl_ms = 0;
     uint64_t floor = 0;  // highest fence known for the key
     // Shared with other clusters that take it so, and refused to everybody who wants it alone. It
@@ -111,10 +129,10 @@ struct ExtendAnswer {
 ExtendAnswer ParseExtend(ReplyView reply, size_t key_count);
 
 // Compare-and-delete of one key. A fence above the stored one is stored on the way (only while the
-// key is ours); gap_ms > 0 also leaves il:gap for foreign pollers.
+// key is ours), 0 = none is to be; gap_ms > 0 also leaves il:gap for foreign pollers.
 struct ReleaseKey {
-    std::string key;
-    std::string token;
+    std::string_view key;
+    std::string_view token;
     uint64_t fence = 0;
     int64_t gap_ms = 0;
 };

@@ -86,13 +86,14 @@ void Node::Flush(int64_t) {
     }
 }
 
-void Node::OnSocket(int fd, bool readable, bool writable, int64_t now_us) {
+bool Node::OnSocket(int fd, bool readable, bool writable, int64_t now_us) {
     for (const auto &lane : impl_->lanes) {
         if (lane->Owns(fd)) {
             lane->OnSocket(fd, readable, writable, now_us);
-            return;
+            return true;
         }
     }
+    return false;
 }
 
 std::vector<Socket> Node::Sockets() const {
@@ -116,6 +117,11 @@ void Node::Drop(int lane, const Trouble &trouble, int64_t now_us) {
 
 int Node::lanes() const {
     return impl_->common.options.lanes;
+}
+
+LaneState Node::state(int lane) const {
+    const Lane *target = impl_->At(lane);
+    return target != nullptr ? target->state() : LaneState::kDown;
 }
 
 LaneStatus Node::status(int lane) const {

@@ -104,7 +104,8 @@ class Node {
     // Writes what is queued, as far as the sockets take it. Call once per turn of the loop.
     void Flush(int64_t now_us);
 
-    void OnSocket(int fd, bool readable, bool writable, int64_t now_us);
+    // False, and nothing happens, when the socket is none of its own.
+    bool OnSocket(int fd, bool readable, bool writable, int64_t now_us);
 
     std::vector<Socket> Sockets() const;
     // Changes whenever a socket was opened or closed: the owner rebuilds its wait set then.
@@ -115,6 +116,7 @@ class Node {
     void Drop(int lane, const Trouble &trouble, int64_t now_us);
 
     int lanes() const;
+    LaneState state(int lane) const;  // Down when there is no such lane
     LaneStatus status(int lane) const;
     uint64_t commands_sent() const;  // data commands, handshake excluded
     // False: the host name could not be resolved, and no lane will ever come up. Make a new Node

@@ -145,12 +145,16 @@ std::vector<Orphan> ReadOrphans(int fd, const Header &header, bool same_boot, in
 }  // namespace
 
 std::string RandomHex(size_t digits) {
+    std::string hex(digits, '0');
+    RandomHex(hex.data(), digits);
+    return hex;
+}
+
+void RandomHex(char *hex, size_t digits) {
     // Drawn in advance: most of a draw's cost does not depend on how many bytes it is for.
-    static unsigned char drawn[1024];
+    static unsigned char drawn[4096];
     static size_t used = sizeof(drawn);
-    std::string hex;
-    hex.reserve(digits + 1);
-    while (hex.size() < digits) {
+    for (size_t i = 0; i < digits; i += 2) {
         if (used == sizeof(drawn)) {
             if (!pg_strong_random(drawn, sizeof(drawn))) {
                 throw std::runtime_error("could not generate random values");
@@ -159,11 +163,11 @@ std::string RandomHex(size_t digits) {
         }
         constexpr char kDigits[] = "0123456789abcdef";
         const unsigned char byte = std::exchange(drawn[used++], 0);
-        hex += kDigits[byte >> 4];
-        hex += kDigits[byte & 15];
+        hex[i] = kDigits[byte >> 4];
+        if (i + 1 < digits) {
+            hex[i + 1] = kDigits[byte & 15];
+        }
     }
-    hex.resize(digits);
-    return hex;
 }
 
 Journal::~Journal() {

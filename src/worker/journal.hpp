@@ -57,5 +57,6 @@ class Journal final {
 
 // `digits` random hexadecimal digits from the strong generator.
 std::string RandomHex(size_t digits);
+void RandomHex(char *hex, size_t digits);  // no zero behind them
 
 }  // namespace inventory_lock::worker

@@ -210,11 +210,8 @@ uint64 Keeper::socket_generation() const {
 void Keeper::OnSocket(int fd, bool readable, bool writable, int64 now_us) {
     now_us_ = now_us;
     for (const auto &session : sessions_) {
-        for (const redis::Socket &socket : session->node->Sockets()) {
-            if (socket.fd == fd) {
-                session->node->OnSocket(fd, readable, writable, now_us);
-                return;
-            }
+        if (session->node->OnSocket(fd, readable, writable, now_us)) {
+            return;
         }
     }
     foreign_list_.OnSocket(fd, readable, writable, now_us);
@@ -329,8 +326,13 @@ int Keeper::PickLane(const Session &session, int wanted, uint64 hash) const {
     return kNoLane;
 }
 
-std::string Keeper::NewToken() const {
-    return token_prefix_ + RandomHex(kRandomDigits);
+// Fills kTokenBytes.
+void Keeper::MakeToken(char *token) const {
+    const size_t length = token_prefix_.size();
+    Assert(length + kRandomDigits < shared::kTokenBytes);
+    memcpy(token, token_prefix_.data(), length);
+    RandomHex(token + length, kRandomDigits);
+    token[length + kRandomDigits] = '\0';
 }
 
 std::string Keeper::KeyOf(int32 index) const {

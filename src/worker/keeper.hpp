@@ -71,6 +71,7 @@ class Keeper final {
   private:
     struct Session;
     struct Request;
+    struct Part;
     struct Operation;
     struct Local;
     enum class Step : uint8;
@@ -81,7 +82,7 @@ class Keeper final {
     void TakeSlot(int32 index, int64 now_us);
     void Start(Request &request, int64 now_us);
     Step Prepare(int32 index, int64 now_us);
-    bool BeginAcquiring(int32 index, const std::string &token);
+    bool BeginAcquiring(int32 index, const char *token);
     void UndoAcquiring(int32 index);
     void SendAcquire(Request &request, const std::vector<int32> &entries, int64 now_us);
     void StartSimple(Request &request, int64 now_us);
@@ -100,7 +101,7 @@ class Keeper final {
     void CheckHeld(int32 index, int64 now_us);
     enum class Unless : uint8;
     void Release(int32 index, int64 gap_ms, int64 now_us, Unless unless);
-    void SendRelease(int32 index, const std::string &token, int64 gap_ms, int64 now_us);
+    void SendRelease(int32 index, const char *token, int64 gap_ms, int64 now_us);
     void MarkLost(int32 index, shared::LostReason reason, int64 now_us);
     void MarkAbsent(int32 index, int64 now_us);
     void ExtendSoon(int32 index);
@@ -156,6 +157,9 @@ class Keeper final {
     bool Send(Session &session, int lane, Operation operation, int64 now_us);
     bool SendPlain(Session &session, int lane, Operation operation,
                    const std::vector<std::string_view> &argv, int64 now_us);
+    uint64 Enlist(const Session &session, int lane, Operation operation, int64 now_us);
+    bool SendEnlisted(Session &session, uint64 tag, const std::vector<std::string_view> &argv,
+                      int64 now_us);
     void Report(Session &session);
     void FreeOrphans(Session &session, int lane, int64 now_us);
     void OnOrphanFreed(const Operation &operation, const redis::ReleaseAnswer &answer);
@@ -166,7 +170,7 @@ class Keeper final {
     Session *SessionOf(uint32 id) const;
     shared::LeaseEntry *EntryAt(int32 index) const;
     int PickLane(const Session &session, int wanted, uint64 hash) const;
-    std::string NewToken() const;
+    void MakeToken(char *token) const;
     std::string KeyOf(int32 index) const;
     int32 FindKey(std::string_view key,
                   shared::LeaseMode mode = shared::LeaseMode::kExclusive) const;

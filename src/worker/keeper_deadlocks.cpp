@@ -88,7 +88,8 @@ void Keeper::PublishWait(int32 slot, int64 now_us) {
     edge.id = (shared::HashKey(token_prefix_) << 32 | (edge.id & 0xFFFFFFFF)) >> 1;
     Operation operation;
     operation.purpose = Purpose::kWaits;
-    operation.entries = {wanted};
+    operation.parts.resize(1);
+    operation.parts[0].entry = wanted;
     operation.slot = slot;
     operation.number = edge.id;
     operation.fence = edge.fence;
@@ -120,7 +121,7 @@ void Keeper::OnWaits(const Operation &operation, const redis::WaitsAnswer &answe
         request->second.taken_us <= operation.sent_us && !request->second.in_flight) {
         suspects_.erase(operation.slot);
         Answer(request->second, shared::Outcome::kDeadlock,
-               static_cast<uint32>(operation.entries[0]));
+               static_cast<uint32>(operation.parts[0].entry));
     }
 }
 

@@ -14,27 +14,34 @@ constexpr int64 kAgainUs = 10 * kUsPerMs;
 }  // namespace
 
 bool Keeper::Send(Session &session, int lane, Operation operation, int64 now_us) {
-    const redis::Command command = operation.command;
-    return SendPlain(session, lane, std::move(operation), command.Argv(), now_us);
+    const uint64 tag = Enlist(session, lane, std::move(operation), now_us);
+    return SendEnlisted(session, tag, operations_.at(tag).command.Argv(), now_us);
 }
 
 bool Keeper::SendPlain(Session &session, int lane, Operation operation,
                        const std::vector<std::string_view> &argv, int64 now_us) {
+    return SendEnlisted(session, Enlist(session, lane, std::move(operation), now_us), argv, now_us);
+}
+
+uint64 Keeper::Enlist(const Session &session, int lane, Operation operation, int64 now_us) {
     const uint64 tag = next_tag_++;
     operation.session = session.id;
     operation.lane = lane;
     operation.sent_us = now_us;
     operations_.emplace(tag, std::move(operation));
-    if (session.node->Send(lane, tag, argv, now_us)) {
+    return tag;
+}
+
+bool Keeper::SendEnlisted(Session &session, uint64 tag, const std::vector<std::string_view> &argv,
+                          int64 now_us) {
+    const auto it = operations_.find(tag);
+    if (session.node->Send(it->second.lane, tag, argv, now_us)) {
         return true;
     }
     // Not sent; but the state has been changed as if: what Forget() makes of it is right for both.
-    const auto it = operations_.find(tag);
-    if (it != operations_.end()) {
-        Operation unsent = std::move(it->second);
-        operations_.erase(it);
-        Forget(unsent, now_us);
-    }
+    Operation unsent = std::move(it->second);
+    operations_.erase(it);
+    Forget(unsent, now_us);
     return false;
 }
 
@@ -45,13 +52,12 @@ void Keeper::Forget(Operation &operation, int64 now_us) {
     switch (operation.purpose) {
         case Purpose::kAcquire:
         case Purpose::kRelease:
-            for (size_t i = 0; i < operation.entries.size(); i++) {
-                shared::LeaseEntry *entry = EntryAt(operation.entries[i]);
-                const std::string &token = operation.tokens[i];
+            for (const Part &part : operation.parts) {
+                shared::LeaseEntry *entry = EntryAt(part.entry);
                 Locked(entry, [&] {
                     const bool ours =
-                        token == entry->token && (entry->state == shared::LeaseState::kAcquiring ||
-                                                  entry->state == shared::LeaseState::kReleasing);
+                        part.Has(entry->token) && (entry->state == shared::LeaseState::kAcquiring ||
+                                                   entry->state == shared::LeaseState::kReleasing);
                     if (ours) {
                         entry->state = shared::LeaseState::kUnknown;
                     }
@@ -59,12 +65,12 @@ void Keeper::Forget(Operation &operation, int64 now_us) {
             }
             break;
         case Purpose::kExtend:
-            for (const int32 index : operation.entries) {
-                local_[static_cast<size_t>(index)].extending = false;
+            for (const Part &part : operation.parts) {
+                local_[static_cast<size_t>(part.entry)].extending = false;
             }
             break;
         case Purpose::kIdleTime:
-            local_[static_cast<size_t>(operation.entries[0])].idle_asked = false;
+            local_[static_cast<size_t>(operation.parts[0].entry)].idle_asked = false;
             break;
         case Purpose::kProbe:
             breaker_.ProbeEnded(false, now_us);

@@ -59,11 +59,6 @@ int64 RenewalUs(int64 due_us, int64 ttl_ms) {
     return due_us - due_us % grain_us;
 }
 
-void CopyToken(char *target, const std::string &token) {
-    Assert(token.size() < shared::kTokenBytes);
-    memcpy(target, token.c_str(), token.size() + 1);
-}
-
 // A backend brought the interest to zero, or left something to tidy.
 void Keeper::LookAt(int32 index, int64 now_us) {
     const View view = ViewOf(EntryAt(index));
@@ -219,7 +214,7 @@ void Keeper::Release(int32 index, int64 gap_ms, int64 now_us, Unless unless) {
     SendRelease(index, entry->token, gap_ms, now_us);
 }
 
-void Keeper::SendRelease(int32 index, const std::string &token, int64 gap_ms, int64 now_us) {
+void Keeper::SendRelease(int32 index, const char *token, int64 gap_ms, int64 now_us) {
     IL_INJECT("worker-releasing");
     const Local &local = local_[static_cast<size_t>(index)];
     Session *session = SessionOf(local.session);
@@ -233,14 +228,20 @@ void Keeper::SendRelease(int32 index, const std::string &token, int64 gap_ms, in
         return;
     }
     redis::ReleaseKey key;
-    key.key = KeyOf(index);
+    key.key = {EntryAt(index)->key, EntryAt(index)->key_length};
     key.token = token;
-    key.fence = IsIntent(index) ? 0 : ViewOf(EntryAt(index)).next_fence - 1;
+    // What the grant stored and nothing has exceeded since need not be stored again, while it
+    // lives.
+    const uint64 fence = ViewOf(EntryAt(index)).next_fence - 1;
+    const bool stored =
+        fence <= local.stored_fence && now_us - local.asked_us < kFenceTtlMs * kUsPerMs / 2;
+    key.fence = stored || IsIntent(index) ? 0 : fence;
     key.gap_ms = gap_ms;
     Operation operation;
     operation.purpose = Purpose::kRelease;
-    operation.entries = {index};
-    operation.tokens = {token};
+    operation.parts.resize(1);
+    operation.parts[0].entry = index;
+    memcpy(operation.parts[0].token, token, sizeof(operation.parts[0].token));
     operation.command = redis::MakeRelease(key, kFenceTtlMs);
     const bool sent =
         session->Ready(local.lane) && Send(*session, local.lane, std::move(operation), now_us);
@@ -371,9 +372,10 @@ void Keeper::SendExtends(int64 now_us) {
                 const int64 ttl_ms = std::exchange(local.only_look, false)
                                          ? redis::kOnlyLook
                                          : std::max<int64>(ViewOf(entry).ttl_ms, kUsPerMs);
-                operation.entries.push_back(indexes[i]);
-                operation.tokens.push_back(entry->token);
-                operation.ttls_ms.push_back(ttl_ms);
+                Part &part = operation.parts.emplace_back();
+                part.entry = indexes[i];
+                part.ttl_ms = ttl_ms;
+                memcpy(part.token, entry->token, sizeof(part.token));
                 keys.push_back({KeyOf(indexes[i]), entry->token, ttl_ms});
             }
             operation.command = redis::MakeExtend(keys);
@@ -414,7 +416,8 @@ void Keeper::AskIdleTime(int32 index, int64 now_us) {
     }
     Operation operation;
     operation.purpose = Purpose::kIdleTime;
-    operation.entries = {index};
+    operation.parts.resize(1);
+    operation.parts[0].entry = index;
     operation.key = KeyOf(index);
     const std::string key = operation.key;
     local.idle_asked =

@@ -46,8 +46,7 @@ void Keeper::OnReply(Session &session, int lane, uint64 tag, redis::ReplyView re
     switch (operation.purpose) {
         case Purpose::kAcquire: {
             IL_INJECT("worker-acquired");
-            const redis::AcquireAnswer answer =
-                redis::ParseAcquire(reply, operation.entries.size());
+            const redis::AcquireAnswer answer = redis::ParseAcquire(reply, operation.parts.size());
             if (!again_by_text(answer.no_script)) {
                 NoteRedisTime(session, answer.time_us, operation.sent_us, now_us);
                 OnAcquired(operation, answer, now_us);
@@ -56,7 +55,7 @@ void Keeper::OnReply(Session &session, int lane, uint64 tag, redis::ReplyView re
         }
         case Purpose::kExtend: {
             IL_INJECT("worker-renewed");
-            const redis::ExtendAnswer answer = redis::ParseExtend(reply, operation.entries.size());
+            const redis::ExtendAnswer answer = redis::ParseExtend(reply, operation.parts.size());
             if (!again_by_text(answer.no_script)) {
                 NoteRedisTime(session, answer.time_us, operation.sent_us, now_us);
                 OnExtended(operation, answer, now_us);
@@ -85,10 +84,10 @@ void Keeper::OnReply(Session &session, int lane, uint64 tag, redis::ReplyView re
                                      : shared::Outcome::kLost,
                        0, answer.fence);
             }
-            const shared::LeaseEntry *entry = EntryAt(operation.entries[0]);
+            const shared::LeaseEntry *entry = EntryAt(operation.parts[0].entry);
             if (answer.ok && !answer.ours && entry->state == shared::LeaseState::kHeld &&
-                operation.tokens[0] == entry->token) {
-                MarkLost(operation.entries[0], shared::LostReason::kTaken, now_us);
+                operation.parts[0].Has(entry->token)) {
+                MarkLost(operation.parts[0].entry, shared::LostReason::kTaken, now_us);
             }
             break;
         }
@@ -159,12 +158,12 @@ void Keeper::OnAcquired(Operation &operation, const redis::AcquireAnswer &answer
     }
     if (answer.result == redis::AcquireResult::kTrouble) {
         // An error need not mean that nothing was done: what may be there is released.
-        for (size_t i = 0; i < operation.entries.size(); i++) {
-            shared::LeaseEntry *entry = EntryAt(operation.entries[i]);
+        for (size_t i = 0; i < operation.parts.size(); i++) {
+            shared::LeaseEntry *entry = EntryAt(operation.parts[i].entry);
             if (entry->state == shared::LeaseState::kAcquiring &&
-                operation.tokens[i] == entry->token) {
+                operation.parts[i].Has(entry->token)) {
                 Locked(entry, [&] { entry->state = shared::LeaseState::kUnknown; });
-                Release(operation.entries[i], 0, now_us, Unless::kNever);
+                Release(operation.parts[i].entry, 0, now_us, Unless::kNever);
             }
         }
         if (wanted) {
@@ -175,11 +174,11 @@ void Keeper::OnAcquired(Operation &operation, const redis::AcquireAnswer &answer
     }
     breaker_.Succeeded();
     bool enough = true;
-    for (size_t i = 0; i < operation.entries.size(); i++) {
-        const int32 index = operation.entries[i];
+    for (size_t i = 0; i < operation.parts.size(); i++) {
+        const int32 index = operation.parts[i].entry;
         shared::LeaseEntry *entry = EntryAt(index);
         Local &local = local_[static_cast<size_t>(index)];
-        const int64 ttl_ms = operation.ttls_ms[i];
+        const int64 ttl_ms = operation.parts[i].ttl_ms;
         const int64 deadline_us =
             operation.sent_us + ttl_ms * kUsPerMs - ttl_ms * 10 - 2 * kUsPerMs;
         const int64 margin_us = pg::settings::LeaseMarginMs(ttl_ms) * kUsPerMs;
@@ -189,7 +188,7 @@ void Keeper::OnAcquired(Operation &operation, const redis::AcquireAnswer &answer
         bool mine = false;
         Locked(entry, [&] {
             mine = entry->state == shared::LeaseState::kAcquiring &&
-                   operation.tokens[i] == entry->token;
+                   operation.parts[i].Has(entry->token);
             if (mine) {
                 entry->state = shared::LeaseState::kHeld;
                 entry->lost_reason = shared::LostReason::kNone;
@@ -208,6 +207,7 @@ void Keeper::OnAcquired(Operation &operation, const redis::AcquireAnswer &answer
         if (!mine) {
             continue;
         }
+        local.stored_fence = answer.fences[i];
         local.extended_us = operation.sent_us;
         local.contended_until_us = 0;
         local.in_doubt = false;
@@ -244,8 +244,8 @@ void Keeper::OnTaken(Operation &operation, const redis::AcquireAnswer &answer, i
                            ? &found->second
                            : nullptr;
     const bool wanted = request != nullptr && Alive(*request);
-    const size_t blocked = std::min(answer.blocked_index, operation.entries.size() - 1);
-    const int32 index = operation.entries[blocked];
+    const size_t blocked = std::min(answer.blocked_index, operation.parts.size() - 1);
+    const int32 index = operation.parts[blocked].entry;
     if (answer.result == redis::AcquireResult::kTaken) {
         IL_INJECT("worker-blocked");
         shared::LeaseEntry *entry = EntryAt(index);
@@ -262,10 +262,11 @@ void Keeper::OnTaken(Operation &operation, const redis::AcquireAnswer &answer, i
     }
     const int32 starting = std::exchange(starting_, operation.slot);  // started again below
     bool dirty = answer.result == redis::AcquireResult::kLate;
-    for (size_t i = 0; i < operation.entries.size(); i++) {
-        const int32 other = operation.entries[i];
+    for (size_t i = 0; i < operation.parts.size(); i++) {
+        const int32 other = operation.parts[i].entry;
         shared::LeaseEntry *entry = EntryAt(other);
-        if (entry->state == shared::LeaseState::kAcquiring && operation.tokens[i] == entry->token) {
+        if (entry->state == shared::LeaseState::kAcquiring &&
+            operation.parts[i].Has(entry->token)) {
             dirty = dirty || local_[static_cast<size_t>(other)].dirty;
             MarkAbsent(other, now_us);
         }
@@ -306,21 +307,22 @@ void Keeper::OnTaken(Operation &operation, const redis::AcquireAnswer &answer, i
 }
 
 void Keeper::OnExtended(Operation &operation, const redis::ExtendAnswer &answer, int64 now_us) {
-    for (const int32 index : operation.entries) {
-        local_[static_cast<size_t>(index)].extending = false;
+    for (const Part &part : operation.parts) {
+        local_[static_cast<size_t>(part.entry)].extending = false;
     }
     if (!answer.ok) {
         Trouble(answer.trouble, now_us);
         return;  // tried again at the next check, until the deadline
     }
     breaker_.Succeeded();
-    for (size_t i = 0; i < operation.entries.size(); i++) {
-        const int32 index = operation.entries[i];
+    for (size_t i = 0; i < operation.parts.size(); i++) {
+        const int32 index = operation.parts[i].entry;
         shared::LeaseEntry *entry = EntryAt(index);
-        const int64 ttl_ms = operation.ttls_ms[i];
+        const int64 ttl_ms = operation.parts[i].ttl_ms;
         bool mine = false;
         Locked(entry, [&] {
-            mine = entry->state == shared::LeaseState::kHeld && operation.tokens[i] == entry->token;
+            mine =
+                entry->state == shared::LeaseState::kHeld && operation.parts[i].Has(entry->token);
             if (mine && answer.keys[i] == redis::Ownership::kOurs && ttl_ms > 0) {
                 entry->deadline_us =
                     std::max(entry->deadline_us,
@@ -353,7 +355,7 @@ void Keeper::OnExtended(Operation &operation, const redis::ExtendAnswer &answer,
 }
 
 void Keeper::OnReleased(Operation &operation, const redis::ReleaseAnswer &answer, int64 now_us) {
-    const int32 index = operation.entries[0];
+    const int32 index = operation.parts[0].entry;
     shared::LeaseEntry *entry = EntryAt(index);
     if (!answer.ok) {
         Trouble(answer.trouble, now_us);
@@ -366,11 +368,11 @@ void Keeper::OnReleased(Operation &operation, const redis::ReleaseAnswer &answer
     }
     bool done = false;
     Locked(entry, [&] {
-        if (operation.tokens[0] == entry->prev) {
+        if (operation.parts[0].Has(entry->prev)) {
             entry->prev[0] = '\0';
         }
         done = entry->state == shared::LeaseState::kReleasing &&
-               operation.tokens[0] == entry->token && entry->prev[0] == '\0';
+               operation.parts[0].Has(entry->token) && entry->prev[0] == '\0';
     });
     if (done) {
         MarkAbsent(index, now_us);
@@ -378,7 +380,7 @@ void Keeper::OnReleased(Operation &operation, const redis::ReleaseAnswer &answer
 }
 
 void Keeper::OnSimple(Operation &operation, redis::ReplyView reply, int64 now_us) {
-    const int32 index = operation.entries[0];
+    const int32 index = operation.parts[0].entry;
     Local &local = local_[static_cast<size_t>(index)];
     if (operation.purpose == Purpose::kIdleTime) {
         local.idle_asked = false;

@@ -311,7 +311,7 @@ Keeper::Step Keeper::Prepare(int32 index, int64 now_us) {
 // Makes the entry Acquiring under this token; what it had before may still be in Redis and becomes
 // `prev`. False when nobody is interested any more: the entry may be free. Whether it still is the
 // one that was asked for, Alive() says afterwards.
-bool Keeper::BeginAcquiring(int32 index, const std::string &token) {
+bool Keeper::BeginAcquiring(int32 index, const char *token) {
     shared::LeaseEntry *entry = EntryAt(index);
     bool wanted = false;
     Locked(entry, [&] {
@@ -325,7 +325,7 @@ bool Keeper::BeginAcquiring(int32 index, const std::string &token) {
             memcpy(entry->prev, entry->token, sizeof(entry->prev));
         }
         local_[static_cast<size_t>(index)].before = entry->state;
-        CopyToken(entry->token, token);
+        memcpy(entry->token, token, sizeof(entry->token));
         entry->state = shared::LeaseState::kAcquiring;
     });
     return wanted;
@@ -362,13 +362,15 @@ void Keeper::SendAcquire(Request &request, const std::vector<int32> &entries, in
     }
     Operation operation;
     operation.purpose = Purpose::kAcquire;
-    operation.entries = entries;
+    operation.parts.resize(entries.size());
     operation.slot = request.slot;
     operation.number = request.number;
     size_t begun = 0;
     while (begun < entries.size()) {
-        operation.tokens.push_back(NewToken());
-        if (!BeginAcquiring(entries[begun], operation.tokens.back())) {
+        Part &part = operation.parts[begun];
+        part.entry = entries[begun];
+        MakeToken(part.token);
+        if (!BeginAcquiring(part.entry, part.token)) {
             break;
         }
         begun++;
@@ -382,14 +384,15 @@ void Keeper::SendAcquire(Request &request, const std::vector<int32> &entries, in
         Answer(request, shared::Outcome::kNone);
         return;
     }
-    std::vector<redis::AcquireKey> keys;
+    std::vector<redis::AcquireKey> keys(entries.size());
     for (size_t i = 0; i < entries.size(); i++) {
         const int32 index = entries[i];
+        Part &part = operation.parts[i];
         shared::LeaseEntry *entry = EntryAt(index);
         Local &local = local_[static_cast<size_t>(index)];
-        redis::AcquireKey key;
-        key.key = KeyOf(index);
-        key.token = operation.tokens[i];
+        redis::AcquireKey &key = keys[i];
+        key.key = {entry->key, entry->key_length};
+        key.token = part.token;
         Locked(entry, [&] {
             key.ttl_ms = entry->ttl_ms;
             key.floor = entry->next_fence - 1;
@@ -403,10 +406,10 @@ void Keeper::SendAcquire(Request &request, const std::vector<int32> &entries, in
         journal_.Write(index, key.key, key.token, key.prev);
         local.session = active_->id;
         local.lane = lane;
+        local.stored_fence = 0;
         local.asked_us = now_us;
         local.dirty = false;
-        operation.ttls_ms.push_back(key.ttl_ms);
-        keys.push_back(std::move(key));
+        part.ttl_ms = key.ttl_ms;
     }
     redis::AcquireOptions options;
     options.fence_ttl_ms = kFenceTtlMs;
@@ -445,7 +448,8 @@ void Keeper::StartSimple(Request &request, int64 now_us) {
     Operation operation;
     operation.slot = request.slot;
     operation.number = request.number;
-    operation.entries = {index};
+    operation.parts.resize(1);
+    operation.parts[0].entry = index;
     operation.key = KeyOf(index);
     pg_read_barrier();
     if (!Alive(request)) {  // then the entry may have been freed, and the key be another's
@@ -473,7 +477,7 @@ void Keeper::StartSimple(Request &request, int64 now_us) {
             return;
         }
         operation.purpose = Purpose::kRaise;
-        operation.tokens.push_back(EntryAt(index)->token);
+        memcpy(operation.parts[0].token, EntryAt(index)->token, sizeof(operation.parts[0].token));
         operation.command =
             redis::MakeRaise(key, EntryAt(index)->token, request.raise_above, kFenceTtlMs);
         request.in_flight = Send(*session, local.lane, std::move(operation), now_us);

@@ -52,10 +52,7 @@ struct Keeper::Session final : redis::NodeEvents {
         }
         return false;
     }
-    bool Ready(int lane) const {
-        return lane >= 0 && lane < node->lanes() &&
-               node->status(lane).state == redis::LaneState::kReady;
-    }
+    bool Ready(int lane) const { return node->state(lane) == redis::LaneState::kReady; }
 
     Keeper &keeper;
     uint32 id;
@@ -104,16 +101,23 @@ enum class Purpose : uint8 {
     kWaits
 };
 
+// One entry's share in a command, as sent.
+struct Keeper::Part {
+    bool Has(const char *other) const { return strcmp(token, other) == 0; }
+
+    int32 entry = -1;
+    int64 ttl_ms = 0;
+    char token[shared::kTokenBytes] = {};
+};
+
 // A command on its way.
 struct Keeper::Operation {
     Purpose purpose = Purpose::kTime;
     uint32 session = 0;
     int lane = 0;
     redis::Command command;  // for scripts, to send again by text
-    std::vector<int32> entries;
-    std::vector<std::string> tokens;  // as sent, one per entry
-    std::vector<int64> ttls_ms;       // as sent
-    std::string key;                  // asked about; the entry may be another key's by now
+    std::vector<Part> parts;
+    std::string key;  // asked about; the entry may be another key's by now
     int32 slot = -1;
     uint64 number = 0;
     uint64 fence = 0;
@@ -134,6 +138,7 @@ struct Keeper::Local {
     bool idle_asked = false;
     bool told_max_hold = false;
     int64 check_at_us = 0;         // valid timer of the entry; others are stale
+    uint64 stored_fence = 0;       // the one that Redis stored with the grant; 0 = not known
     int64 asked_us = 0;            // when the latest acquire was sent
     int64 extended_us = 0;         // when the latest acknowledged acquire or extend was sent
     int64 contended_until_us = 0;  // another cluster is known to wait
@@ -178,7 +183,5 @@ bool HeldTooLong(const View &view, int64 now_us);
 
 // When a renewal that is due at `due_us` is sent: a little earlier, together with others.
 int64 RenewalUs(int64 due_us, int64 ttl_ms);
-
-void CopyToken(char *target, const std::string &token);
 
 }  // namespace inventory_lock::worker

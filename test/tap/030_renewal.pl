@@ -92,7 +92,8 @@ for my $line (grep { /"EVALSHA"/ } split /\n/, slurp_file($log))
     my (undef, undef, $keys, @words) = $line =~ /"((?:[^"\\]|\\.)*)"/g;
     my ($first, @rest) = splice @words, $keys;    # tokens stand first, but for acquisitions
     next unless $first =~ /^pg:/;
-    if ($keys == 3 && @rest == 3)                 # lock, fence, gap; token, fence, two times to live
+    # A release: lock and token; or lock, fence, gap; token, fence, two times to live.
+    if ($keys == 1 && @rest == 0 || $keys == 3 && @rest == 3)
     {
         $released{$first}++;
     }

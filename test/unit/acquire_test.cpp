@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <deque>
+
 #include "support.hpp"
 
 namespace inventory_lock::redis::test {
@@ -13,9 +15,9 @@ constexpr char kPrev[] = "pg:aaaa:1:zero";
 constexpr char kTheirs[] = "pg:bbbb:7:other";
 constexpr uint64_t kStep = 1000000000000;  // far ahead of any clock's microseconds: 11 days
 
-AcquireKey Key(std::string key, std::string token = kOurs, std::string prev = "",
+AcquireKey Key(std::string_view key, std::string_view token = kOurs, std::string_view prev = "",
                uint64_t floor = 0, int64_t ttl_ms = 30000) {
-    return AcquireKey{std::move(key), std::move(token), std::move(prev), ttl_ms, floor};
+    return AcquireKey{key, token, prev, ttl_ms, floor};
 }
 
 class AcquireTest : public ::testing::Test {
@@ -155,9 +157,11 @@ TEST_F(AcquireTest, AKeyOfAnotherTypeAtTheEndStopsAllOfThem) {
 }
 
 TEST_F(AcquireTest, TakesManyKeysInOneCall) {
+    std::deque<std::string> names;
     std::vector<AcquireKey> keys;
     for (int i = 0; i < 2000; i++) {
-        keys.push_back(Key("k" + std::to_string(i), "t" + std::to_string(i)));
+        const std::string &key = names.emplace_back("k" + std::to_string(i));
+        keys.push_back(Key(key, names.emplace_back("t" + std::to_string(i))));
     }
     const AcquireAnswer answer = client.Acquire(keys);
     ASSERT_EQ(answer.result, AcquireResult::kGranted) << answer.trouble.text;

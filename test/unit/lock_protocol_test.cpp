@@ -98,9 +98,9 @@ TEST(Command, ASharedKeyComesWithWhoWantsItAlone) {
     AcquireOptions options;
     options.announce = false;
     const Command command = MakeAcquire({key}, options);
-    EXPECT_EQ(command.keys, (std::vector<std::string>{"k", "il:want:{k}", "il:gap:{k}"}));
-    EXPECT_EQ(command.args,
-              (std::vector<std::string>{"86400000", "0", "0", "t", "p", "10", "intent"}));
+    EXPECT_EQ(command.Argv(), (std::vector<std::string_view>{
+                                  "EVALSHA", ScriptSha(Script::kAcquire), "3", "k", "il:want:{k}",
+                                  "il:gap:{k}", "86400000", "0", "0", "t", "p", "10", "intent"}));
 }
 
 TEST(Command, OfTheOtherScripts) {
@@ -110,6 +110,10 @@ TEST(Command, OfTheOtherScripts) {
     EXPECT_EQ(MakeRelease({"a", "t", 3, 4}, 5).Argv(),
               (std::vector<std::string_view>{"EVALSHA", ScriptSha(Script::kRelease), "3", "a",
                                              "il:fence:{a}", "il:gap:{a}", "t", "3", "4", "5"}));
+    EXPECT_EQ(MakeRelease({"a", "t", 0, 4}, 5).Argv().size(), 10u);
+    EXPECT_EQ(
+        MakeRelease({"a", "t", 0, 0}, 5).Argv(),
+        (std::vector<std::string_view>{"EVALSHA", ScriptSha(Script::kRelease), "1", "a", "t"}));
     EXPECT_EQ(MakeRaise("a", "t", 3, 5).Argv(),
               (std::vector<std::string_view>{"EVALSHA", ScriptSha(Script::kRaise), "2", "a",
                                              "il:fence:{a}", "t", "3", "5"}));

@@ -269,6 +269,16 @@ TEST_P(HeldKeyTest, IsHeardOfAfterAcquire) {
     EXPECT_TRUE(UntilInvalidated("k"));
 }
 
+TEST_P(HeldKeyTest, IsHeardOfAfterAcquireOfSeveral) {
+    Make(Options());
+    ASSERT_TRUE(loop->UntilAllReady());
+    Call(MakeAcquire({{"k", kOurs, "", 30000, 0}, {"other", "pg:aaaa:1:two", "", 30000, 0}}, {}));
+    Settle();
+    recorder.invalidated.clear();
+    Lose("k");
+    EXPECT_TRUE(UntilInvalidated("k"));
+}
+
 TEST_P(HeldKeyTest, IsHeardOfAfterExtend) {
     Make(Options());
     ASSERT_TRUE(loop->UntilAllReady());

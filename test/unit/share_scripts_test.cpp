@@ -14,29 +14,25 @@ constexpr char kTwo[] = "pg:bbbb:1:two";
 constexpr char kAlone[] = "pg:cccc:1:alone";
 constexpr char kWant[] = "il:want:{inventory_lock:product:p}";
 
-AcquireKey Intent(std::string token, int64_t ttl_ms = 30000, std::string prev = "",
-                  std::string key = kKey) {
-    AcquireKey wanted;
-    wanted.key = std::move(key);
-    wanted.token = std::move(token);
-    wanted.prev = std::move(prev);
-    wanted.ttl_ms = ttl_ms;
+AcquireKey Intent(std::string_view token, int64_t ttl_ms = 30000, std::string_view prev = "",
+                  std::string_view key = kKey) {
+    AcquireKey wanted{key, token, prev, ttl_ms, 0};
     wanted.intent = true;
     return wanted;
 }
 
-AcquireKey Exclusive(std::string token, std::string key = kKey) {
-    return AcquireKey{std::move(key), std::move(token), "", 30000, 0};
+AcquireKey Exclusive(std::string_view token, std::string_view key = kKey) {
+    return AcquireKey{key, token, "", 30000, 0};
 }
 
-ReleaseKey Gone(std::string token, int64_t gap_ms = 0) {
-    return ReleaseKey{kKey, std::move(token), 0, gap_ms};
+ReleaseKey Gone(std::string_view token, int64_t gap_ms = 0) {
+    return ReleaseKey{kKey, token, 0, gap_ms};
 }
 
 class ShareTest : public ::testing::Test {
   protected:
-    AcquireResult Share(std::string token, int64_t ttl_ms = 30000) {
-        return client.Acquire({Intent(std::move(token), ttl_ms)}).result;
+    AcquireResult Share(std::string_view token, int64_t ttl_ms = 30000) {
+        return client.Acquire({Intent(token, ttl_ms)}).result;
     }
     bool Has(std::string_view token) {
         return foreign.Text({"GET", kKey}).find(std::string(token) + "=") != std::string::npos;
@@ -47,6 +43,13 @@ class ShareTest : public ::testing::Test {
     Client client{server};
     Client foreign{server};
 };
+
+TEST_F(ShareTest, AKeyOfAnyNameCanBeShared) {
+    EXPECT_EQ(client.Acquire({Intent(kOne, 30000, "", "k")}).result, AcquireResult::kGranted);
+    EXPECT_EQ(client.Acquire({Intent(kTwo, 30000, "", "k")}).result, AcquireResult::kGranted);
+    EXPECT_EQ(client.Acquire({Exclusive(kAlone, "k")}).result, AcquireResult::kTaken);
+    EXPECT_EQ(foreign.Integer({"EXISTS", "il:fence:{k}"}), 0);
+}
 
 TEST_F(ShareTest, SeveralHaveAnIntentAndNobodyHasTheKeyAlone) {
     const AcquireAnswer answer = client.Acquire({Intent(kOne)});
