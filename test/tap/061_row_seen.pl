@@ -1,0 +1,116 @@
+# The row of a single level is written as it was seen, without being locked first. What comes between
+# seeing and writing is never lost: a plain SQL writer that changes, locks or deletes the row then. The
+# window is held open by a row with a fence so high that Redis is asked for a higher one, and is frozen.
+
+use strict;
+use warnings FATAL => 'all';
+
+use InventoryLock::Cluster;
+use InventoryLock::Redis;
+use Test::More;
+
+my $redis = InventoryLock::Redis->new('main');
+$redis->start;
+my $node = InventoryLock::Cluster->create(
+    'main', redis => $redis, settings => { 'inventory_lock.redis_command_timeout' => '60s' });
+my $buyer = $node->session;
+my $writer = $node->session;
+my $fence = 2_000_000_000_000_000;
+my $sale = q{SELECT quantity_before || ' ' || quantity_after FROM inventory_lock.decrement_stock_on_purchase('42', 1)};
+
+sub reset_level
+{
+    $fence += 1_000_000_000;
+    $node->safe_psql('postgres', "UPDATE shop.stock_level SET on_hand = 1000, fence = $fence WHERE variant_id = '42'");
+    return;
+}
+
+# The buyer has seen the row, and waits for Redis.
+sub stop_between
+{
+    my ($call, $begin) = @_;
+    reset_level();
+    $buyer->run($begin // 'BEGIN');
+    $buyer->run(q{SELECT inventory_lock.acquire_stock_lock('42')});
+    $redis->freeze;
+    $buyer->send($call);
+    $node->poll_until(
+        sub { $node->value(q{SELECT wait_event_type = 'Extension' FROM pg_stat_activity WHERE pid = } . $buyer->pid) eq 't' },
+        'the buyer waits for Redis');
+    return;
+}
+
+stop_between($sale);
+$redis->thaw;
+is(($buyer->result)[0], '1000 999', 'nobody comes between');
+$buyer->run('COMMIT');
+
+stop_between($sale);
+$writer->run(q{UPDATE shop.stock_level SET on_hand = on_hand - 400 WHERE variant_id = '42'});
+$redis->thaw;
+is(($buyer->result)[0], '600 599', 'what a plain writer has committed meanwhile is not lost');
+$buyer->run('COMMIT');
+is($node->value(q{SELECT on_hand FROM shop.stock_level WHERE variant_id = '42'}), '599', 'nor afterwards');
+
+stop_between($sale);
+$writer->run(q{UPDATE shop.stock_level SET on_hand = 0 WHERE variant_id = '42'});
+$redis->thaw;
+is($buyer->sent_error, 'IL001', 'stock that is gone meanwhile is not sold');
+$buyer->run('ROLLBACK');
+
+stop_between($sale);
+$writer->run('BEGIN');
+$writer->run(q{UPDATE shop.stock_level SET on_hand = on_hand - 1 WHERE variant_id = '42'});
+$redis->thaw;
+$node->poll_until(
+    sub { $node->value(q{SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = } . $buyer->pid) eq 't' },
+    'the buyer waits for the row');
+$writer->run('COMMIT');
+is(($buyer->result)[0], '999 998', 'a writer who has the row is waited for');
+$buyer->run('COMMIT');
+
+stop_between(q{SELECT FROM inventory_lock.decrement_stock_on_purchase('42', 1, wait_timeout => '200 ms')});
+$writer->run('BEGIN');
+$writer->run(q{SELECT 1 FROM shop.stock_level WHERE variant_id = '42' FOR UPDATE});
+$redis->thaw;
+is($buyer->sent_error, 'IL010', 'as long as the call may wait');
+$buyer->run('ROLLBACK');
+$writer->run('COMMIT');
+
+stop_between($sale);
+$writer->run('BEGIN');
+$writer->run(q{SELECT 1 FROM shop.stock_level WHERE variant_id = '42' FOR KEY SHARE});
+$redis->thaw;
+$node->poll_until(
+    sub { $node->value(q{SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = } . $buyer->pid) eq 't' },
+    'the buyer waits for the row');
+$writer->run('COMMIT');
+is(($buyer->result)[0], '1000 999', 'and who shares it as well');
+$buyer->run('COMMIT');
+
+stop_between($sale);
+$writer->run(q{DELETE FROM shop.stock_level WHERE variant_id = '42'});
+$writer->run(q{INSERT INTO shop.stock_level (variant_id, on_hand) VALUES ('42', 7)});
+$redis->thaw;
+is(($buyer->result)[0], '7 6', 'a row that has been replaced is found anew');
+$buyer->run('COMMIT');
+
+stop_between($sale, 'BEGIN ISOLATION LEVEL REPEATABLE READ');
+$writer->run(q{UPDATE shop.stock_level SET on_hand = 500 WHERE variant_id = '42'});
+$redis->thaw;
+is($buyer->sent_error, '40001', 'a snapshot that is older than the row is not written to');
+$buyer->run('ROLLBACK');
+
+stop_between($sale);
+$writer->run(q{DELETE FROM shop.stock_level WHERE variant_id = '42'});
+$redis->thaw;
+is($buyer->sent_error, 'IL002', 'a row that has gone is not there');
+$buyer->run('ROLLBACK');
+# What was changed by hand is put right, for the comparison at the end.
+$node->safe_psql('postgres', q{INSERT INTO shop.stock_level (variant_id, on_hand) VALUES ('42', 0);
+    UPDATE shop.stock_level SET on_hand = (SELECT ledger FROM inventory_lock.verify_stock('42')) WHERE variant_id = '42'});
+
+$buyer->quit;
+$writer->quit;
+$node->finish($redis);
+done_testing();
