@@ -57,6 +57,19 @@ void CountGateWait(LockKind kind, shared::Ended ended, int64 us) {
     }
 }
 
+// Somebody else of this server has the key or wants it: a hint, which saves an attempt that could
+// only fail, and the lock table's partition lock for it.
+bool IsWanted(int32 index) {
+    if (index < 0) {
+        return false;
+    }
+    shared::LeaseEntry *entry = shared::Entry(shared::Leases(), index);
+    SpinLockAcquire(&entry->mutex);
+    const bool wanted = entry->interest > 1;
+    SpinLockRelease(&entry->mutex);
+    return wanted;
+}
+
 // Somebody else had the gate.
 void CountQueueing(LockKind kind, int32 entry, shared::Ended ended, int64 us) {
     CountGateWait(kind, ended, us);
@@ -73,11 +86,11 @@ GateResult TakeGate(const Hold &hold, WaitBudget &budget) {
     const LockKind kind = hold.kind;
     const int32 entry = hold.entry;
     TransactionOwner owner;
-    if (TryGate(tag, mode)) {
+    const int64 left_ms = budget.LeftMs();
+    if ((left_ms == 0 || !IsWanted(entry)) && TryGate(tag, mode)) {
         CountGateWait(kind, shared::Ended::kGot, 0);
         return GateResult::kGot;
     }
-    const int64 left_ms = budget.LeftMs();
     if (left_ms == 0) {
         return budget.no_wait() ? GateResult::kBusy : GateResult::kTimedOut;
     }
