@@ -158,6 +158,7 @@ bool LockOne(const Search &search, Relation relation, TupleTableSlot *slot, Item
 }
 
 bool Find(const Search &search) {
+    CHECK_FOR_INTERRUPTS();  // a large change looks for one row after the other
     const Relation relation = table_open(search.relation, NoLock);
     bool good = !relation->rd_rel->relhassubclass;
     if (good) {

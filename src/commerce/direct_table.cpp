@@ -208,6 +208,7 @@ bool PrepareDefaults(Relation relation, DirectTable *table, const Writing &writi
 class OpenTable final {
   public:
     explicit OpenTable(DirectTable *table) : table_(table) {
+        CHECK_FOR_INTERRUPTS();  // thousands of rows may be written one after the other
         table->writing = true;
         ResetPerTupleExprContext(table->estate);
         outer_ = MemoryContextSwitchTo(GetPerTupleMemoryContext(table->estate));
@@ -264,7 +265,7 @@ class OpenTable final {
 DirectTable *PrepareDirectTable(Oid relation_id, DirectOperation operation, const AttrNumber *given,
                                 int given_count, const SatisfiedKey *key) {
     const MemoryContext context = AllocSetContextCreate(
-        TopMemoryContext, "inventory_lock direct writes", ALLOCSET_SMALL_SIZES);
+        CurrentMemoryContext, "inventory_lock direct writes", ALLOCSET_SMALL_SIZES);
     const MemoryContext outer = MemoryContextSwitchTo(context);
     const Relation relation = table_open(relation_id, NoLock);
     auto *table = static_cast<DirectTable *>(palloc0(sizeof(DirectTable)));
@@ -293,6 +294,7 @@ DirectTable *PrepareDirectTable(Oid relation_id, DirectOperation operation, cons
         MemoryContextDelete(context);
         return nullptr;
     }
+    MemoryContextSetParent(context, TopMemoryContext);
     return table;
 }
 
@@ -311,8 +313,9 @@ bool UpdateDirectly(DirectTable *table, const RowVersion &version, RowLocked loc
     CheckCmdReplicaIdentity(relation, CMD_UPDATE);
     TupleTableSlot *const before = table_slot_create(relation, nullptr);
     ItemPointerData tid = version.tid;
-    // The slot keeps the version where it is until it has been replaced.
-    bool done = table_tuple_fetch_row_version(relation, &tid, SnapshotAny, before) &&
+    // The slot keeps the version where it is until it has been replaced. One that this transaction
+    // has replaced already (a trigger of another table, say) is not seen.
+    bool done = table_tuple_fetch_row_version(relation, &tid, SnapshotSelf, before) &&
                 XminOf(before) == version.xmin &&
                 !(table->has_keys && TransactionIdIsCurrentTransactionId(version.xmin));
     if (done) {

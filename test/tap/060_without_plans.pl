@@ -179,6 +179,17 @@ $session->run($order);
 $node->safe_psql('plain', 'DROP TRIGGER makes_index ON shop.orders');
 is($node->safe_psql('plain', q{SELECT count(*) FROM pg_class WHERE relname = 'made'}), '1', 'the trigger made an index');
 indexes_are_whole('plain');
+$node->safe_psql('plain', q{
+    CREATE FUNCTION paints() RETURNS trigger LANGUAGE plpgsql AS
+        $$BEGIN UPDATE shop.stock_level SET colour = 'blue' WHERE variant_id = '2'; RETURN NEW; END$$;
+    CREATE TRIGGER paints AFTER INSERT ON shop.orders FOR EACH ROW EXECUTE FUNCTION paints()});
+my $left = q{SELECT sum(on_hand) FROM shop.stock_level WHERE variant_id = '2'};
+my $before = $node->safe_psql('plain', $left);
+$session->run($order);
+is($node->safe_psql('plain', $left), $before - 1, 'a row that a trigger has changed meanwhile is written');
+is($node->safe_psql('plain', q{SELECT colour FROM shop.stock_level WHERE variant_id = '2'}), 'blue',
+    'and keeps what the trigger wrote');
+$node->safe_psql('plain', 'DROP TRIGGER paints ON shop.orders');
 
 # Indexes are made and dropped while everybody writes.
 my $script = $node->basedir . '/calls.sql';
