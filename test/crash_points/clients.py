@@ -73,7 +73,7 @@ class Client(threading.Thread):
     def __init__(self, world, number):
         super().__init__(name=f"{type(self).__name__} {number}", daemon=True)
         self.world, self.book = world, world.book
-        self.chance = random.Random(number)
+        self.number, self.chance = number, random.Random(number)
         self.connection, self.trouble = None, None
         self.idle = threading.Event()
         self.serial = 0
@@ -102,6 +102,8 @@ class Client(threading.Thread):
     def connect(self):
         self.connection = psycopg2.connect(self.world.postgres.dsn(), connect_timeout=5)
         self.connection.autocommit = True
+        if self.number % 2:  # half of the clients lock every row before they write it
+            self.connection.cursor().execute("SET inventory_lock.row_lock = 'update'")
 
     def attempt(self, work):
         """(answer, None), or (None, SQLSTATE) when it failed or nobody answered."""
