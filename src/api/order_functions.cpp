@@ -51,12 +51,12 @@ void PutOrder(FunctionCallInfo fcinfo, const commerce::OrderAnswer &answer,
     } else {
         row.Null();
     }
-    row.Value(commerce::MakeJsonb(answer.lines))
+    row.Value(answer.lines)
         .Int8(answer.fence)
         .Text(answer.protection)
         .Float8(budget.WaitedMs())
         .Text(answer.sqlstate)
-        .Value(commerce::MakeJsonb(answer.response));
+        .Value(answer.response);
     if (answer.created_at) {
         row.Value(*answer.created_at);
     } else {

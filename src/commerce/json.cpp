@@ -176,6 +176,55 @@ Datum MakeJsonb(const std::string &text) {
     return pg::Call([json] { return DirectFunctionCall1(jsonb_in, CStringGetDatum(json)); });
 }
 
+namespace {
+
+// The member, in the current memory context; nullptr for none or null.
+JsonbValue *FindMember(Datum object, std::string_view name) {
+    Jsonb *const value = DatumGetJsonbP(object);
+    JsonbValue *const found = JB_ROOT_IS_OBJECT(value) ? getKeyJsonValueFromContainer(
+                                                             &value->root, name.data(),
+                                                             static_cast<int>(name.size()), nullptr)
+                                                       : nullptr;
+    return found != nullptr && found->type != jbvNull ? found : nullptr;
+}
+
+}  // namespace
+
+std::optional<std::string> JsonbText(Datum object, std::string_view name) {
+    struct Found {
+        const char *text;
+        int length;
+    };
+    const Found found = pg::Call([=]() -> Found {
+        const JsonbValue *const member = FindMember(object, name);
+        if (member == nullptr || (member->type != jbvString && member->type != jbvNumeric)) {
+            return {nullptr, 0};
+        }
+        if (member->type == jbvString) {
+            return {member->val.string.val, member->val.string.len};
+        }
+        const char *const digits =
+            DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(member->val.numeric)));
+        return {digits, static_cast<int>(strlen(digits))};
+    });
+    return found.text != nullptr
+               ? std::optional<std::string>({found.text, static_cast<size_t>(found.length)})
+               : std::nullopt;
+}
+
+std::optional<Datum> JsonbMember(Datum object, std::string_view name) {
+    const Jsonb *const member = pg::Call([=]() -> const Jsonb * {
+        JsonbValue *const found = FindMember(object, name);
+        return found != nullptr ? JsonbValueToJsonb(found) : nullptr;
+    });
+    return member != nullptr ? std::optional<Datum>(PointerGetDatum(member)) : std::nullopt;
+}
+
+Datum JsonbWith(Datum object, std::string_view name, std::string_view text) {
+    const Datum added = MakeJsonb("{" + JsonString(name) + ":" + JsonString(text) + "}");
+    return pg::Call([=] { return DirectFunctionCall2(jsonb_concat, added, object); });
+}
+
 const char *KindName(Json::Kind kind) {
     switch (kind) {
         case Json::Kind::kNull:

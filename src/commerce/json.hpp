@@ -42,6 +42,14 @@ std::string JsonStringOrNull(const std::optional<std::string> &text);
 // The jsonb value of a JSON text, in SPI's memory context (or the current one).
 Datum MakeJsonb(const std::string &text);
 
+// Of an object that is a jsonb value: the text of a string or number, and any member's value;
+// nullopt for none, null or no object.
+std::optional<std::string> JsonbText(Datum object, std::string_view name);
+std::optional<Datum> JsonbMember(Datum object, std::string_view name);
+
+// The object with one more member, a string.
+Datum JsonbWith(Datum object, std::string_view name, std::string_view text);
+
 // What a kind is called in messages.
 const char *KindName(Json::Kind kind);
 

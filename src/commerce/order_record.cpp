@@ -15,11 +15,6 @@ namespace inventory_lock::commerce {
 
 namespace {
 
-std::optional<std::string> TextOf(const Json &object, const char *name) {
-    const Json *const member = object.Find(name);
-    return member != nullptr ? std::optional<std::string>(member->text) : std::nullopt;
-}
-
 constexpr size_t kFirstHoldParameter = 23;
 
 enum class Levels : uint8 { kInStatement, kApart };
@@ -159,21 +154,20 @@ void AddHold(const OrderRecord &record, Params *params) {
 
 }  // namespace
 
-OrderAnswer FromResponse(const std::string &order_id, const Json &stored) {
+OrderAnswer FromResponse(const std::string &order_id, Datum stored) {
     OrderAnswer answer;
     answer.order_id = order_id;
-    answer.status = TextOf(stored, "status").value_or("");
-    answer.total = TextOf(stored, "total");
-    const Json *const lines = stored.Find("lines");
-    answer.lines = lines != nullptr ? lines->Text() : "[]";
-    if (const auto fence = TextOf(stored, "fence")) {
+    answer.status = JsonbText(stored, "status").value_or("");
+    answer.total = JsonbText(stored, "total");
+    const auto lines = JsonbMember(stored, "lines");
+    answer.lines = lines ? *lines : MakeJsonb("[]");
+    if (const auto fence = JsonbText(stored, "fence")) {
         answer.fence = std::stoll(*fence);
     }
-    answer.protection = TextOf(stored, "protection").value_or("");
-    answer.sqlstate = TextOf(stored, "sqlstate");
-    const std::string text = stored.Text();
+    answer.protection = JsonbText(stored, "protection").value_or("");
+    answer.sqlstate = JsonbText(stored, "sqlstate");
     // The id is not in the stored form: the row gets it only when it is written.
-    answer.response = "{\"order_id\":" + JsonString(order_id) + "," + text.substr(1);
+    answer.response = JsonbWith(stored, "order_id", order_id);
     return answer;
 }
 
@@ -275,7 +269,7 @@ OrderAnswer WriteOrder(Binding &binding, const OrderRequest &request, const Id &
     IL_INJECT("order-written");
     WriteEvents(binding, record.changes);
     IL_INJECT("order-events-written");
-    OrderAnswer answer = FromResponse(written->order_id, ReadJson(response));
+    OrderAnswer answer = FromResponse(written->order_id, response);
     if (written->created_at) {
         answer.created_at = *written->created_at;
     }

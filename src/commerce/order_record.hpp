@@ -26,7 +26,7 @@ struct OrderRecord {
 OrderAnswer WriteOrder(Binding &binding, const OrderRequest &request, const Id &user,
                        const OrderRecord &record);
 
-// An answer from its stored form.
-OrderAnswer FromResponse(const std::string &order_id, const Json &stored);
+// An answer from its stored form, a jsonb.
+OrderAnswer FromResponse(const std::string &order_id, Datum stored);
 
 }  // namespace inventory_lock::commerce

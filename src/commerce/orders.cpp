@@ -45,13 +45,13 @@ std::optional<OrderAnswer> Replay(Binding &binding, const OrderRequest &request,
         return std::nullopt;
     }
     bool is_null;
-    const Json stored = ReadJson(rows.Value(0, 2, &is_null));
+    const Datum stored = rows.Value(0, 2, &is_null);
     if (rows.Text(0, 1) != request.fingerprint) {
         const Json data = ReadJson(rows.Value(0, 3, &is_null));
         throw pg::SqlError(
             pg::kIdempotencyKeyReused,
             "idempotency_key \"" + request.idempotency_key + "\" has been used by another request",
-            DescribeDifference(request, stored, data), "Use a new key for a new order.");
+            DescribeDifference(request, ReadJson(stored), data), "Use a new key for a new order.");
     }
     OrderAnswer answer = FromResponse(rows.Text(0, 0), stored);
     answer.replayed = true;

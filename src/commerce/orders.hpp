@@ -27,11 +27,11 @@ struct OrderAnswer {
     std::string status;
     bool replayed = false;
     std::optional<std::string> total;  // numeric
-    std::string lines;                 // JSON
+    Datum lines = 0;                   // jsonb
     std::optional<int64> fence;
     std::string protection;
     std::optional<std::string> sqlstate;
-    std::string response;  // JSON
+    Datum response = 0;  // jsonb
     std::optional<Datum> created_at;
 };
 

@@ -51,6 +51,10 @@ $redis->start;
 $node->wait_for_protection('redis');
 pass('back on Redis by itself');
 
+# Each connection to Redis looks for its own leases when it is back.
+$node->poll_until(
+    sub { $node->value(q{SELECT state FROM inventory_lock.get_locks() WHERE key = 'inventory_lock:42'}) eq 'lost' },
+    'the lease is looked for');
 is($holder->error_of('COMMIT'), 'IL011',
     'a lease that vanished with the memory of Redis does not commit');
 is($node->value("SELECT on_hand FROM shop.stock_level WHERE variant_id = '42'"),
