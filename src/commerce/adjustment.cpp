@@ -3,6 +3,7 @@
 #include "commerce/adjustment.hpp"
 
 #include "commerce/json.hpp"
+#include "commerce/level_rows.hpp"
 #include "commerce/reservations.hpp"
 #include "commerce/sold_out.hpp"
 #include "pg/injection.hpp"

@@ -2,6 +2,7 @@
 
 #include "commerce/fence.hpp"
 
+#include "commerce/level_rows.hpp"
 #include "commerce/stock_level.hpp"
 #include "locking/administration.hpp"
 #include "locking/lock_name.hpp"

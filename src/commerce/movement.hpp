@@ -1,7 +1,8 @@
-// Writing: a level and its movement in one statement, so that no ledger can miss a change.
+// Writing: a level and its movement, always both, so that no ledger can miss a change.
 //
-// Runs in: backends. The caller holds the locks and the rows (stock_level.hpp). The set form is a
-// part of larger statements too (an order, a cancellation): it is offered as the text of two CTEs.
+// Runs in: backends. The caller holds the locks and the rows (level_rows.hpp). Plain tables are
+// written without plans (direct_write.hpp), others by statements. The set form of these is a part
+// of larger statements too (an order, a cancellation): it is offered as the text of two CTEs.
 
 #pragma once
 

@@ -2,6 +2,8 @@
 
 #include "commerce/order_change.hpp"
 
+#include "commerce/level_rows.hpp"
+
 namespace inventory_lock::commerce {
 
 namespace {

@@ -2,6 +2,8 @@
 
 #include "commerce/order_lines.hpp"
 
+#include "commerce/level_rows.hpp"
+
 extern "C" {
 #include <catalog/pg_type.h>
 }

@@ -1,5 +1,6 @@
 // An order as it is written: its row, its lines, the stock's changes and the end of the hold it
-// uses, in one statement.
+// uses. Row by row where the tables are plain (direct_order.hpp, direct_write.hpp), else in one
+// statement.
 //
 // Runs in: backends, under the order's lock and those of its stock. Also reads an answer back from
 // the form in which the order's row keeps it.

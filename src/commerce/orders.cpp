@@ -4,6 +4,7 @@
 
 #include "commerce/allocation.hpp"
 #include "commerce/direct_order.hpp"
+#include "commerce/level_rows.hpp"
 #include "commerce/order_difference.hpp"
 #include "commerce/order_record.hpp"
 #include "commerce/order_writer.hpp"

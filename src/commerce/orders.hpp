@@ -12,9 +12,7 @@
 //   limit         with options.purchase_limit: see purchase_limit.hpp
 //   stock rows    in the same order
 //   check         all lines; a failure is raised, or recorded as a rejected order
-//   write         order, lines, levels and movements in one statement
-//
-// The number of statements does not depend on the number of lines.
+//   write         order, lines, levels and movements
 
 #pragma once
 

@@ -2,6 +2,7 @@
 
 #include "commerce/reservations.hpp"
 
+#include "commerce/level_rows.hpp"
 #include "commerce/outbox.hpp"
 #include "pg/injection.hpp"
 

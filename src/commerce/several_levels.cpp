@@ -2,6 +2,7 @@
 
 #include "commerce/several_levels.hpp"
 
+#include "commerce/level_rows.hpp"
 #include "commerce/order_request.hpp"
 
 namespace inventory_lock::commerce {

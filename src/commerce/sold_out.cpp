@@ -2,6 +2,7 @@
 
 #include "commerce/sold_out.hpp"
 
+#include "commerce/level_rows.hpp"
 #include "pg/settings.hpp"
 #include "shared/lease_table.hpp"
 #include "shared/sold_out.hpp"

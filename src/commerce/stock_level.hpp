@@ -5,8 +5,8 @@
 //   order key → products' keys → stock keys (sorted bytewise, all or nothing) → stock rows in the
 //   same order
 //
-// StockLocks takes the keys, LockLevels the rows. Whoever changes a row has both, and writes the
-// fence that FenceFor() gives, which is always above the one in the row.
+// StockLocks takes the keys, LockLevels (level_rows.hpp) the rows. Whoever changes a row has both,
+// and writes the fence that FenceFor() gives, which is always above the one in the row.
 
 #pragma once
 
@@ -99,26 +99,6 @@ class StockLocks final {
     bool per_location_ = false;
     bool products_in_redis_ = true;  // the products' keys are excluded there too
 };
-
-// Locks the rows of all needs, which must be sorted: for each need its rows by location, bytewise.
-// Whoever calls it has intents on the products of these rows afterwards.
-std::vector<std::vector<Level>> LockLevels(Binding &binding, const std::vector<StockNeed> &needs,
-                                           locking::WaitBudget &budget);
-
-// The only row of a need, not locked: for a change that is written only if this is its newest
-// version (WriteIfUnchanged). nullopt when that cannot be done here; LockLevels then. Whoever calls
-// it has an intent on the row's product afterwards, if it was found.
-std::optional<Level> SeeLevel(Binding &binding, const StockNeed &need, locking::WaitBudget &budget);
-
-// The same rows without any lock, for answers that change nothing.
-std::vector<std::vector<Level>> PeekLevels(Binding &binding, const std::vector<StockNeed> &needs);
-
-// Runs a statement that locks rows, within what is left of the budget, and counts how long that
-// took and how it ended under `kind`. Not only the waiting, for PostgreSQL does not tell it apart:
-// a row that nobody has costs the time of one statement. Raises IL010 when the budget ends the
-// wait, 55P03 when the caller's own lock_timeout does.
-Rows LockRows(locking::LockKind kind, Statement &statement, const Params &params,
-              locking::WaitBudget &budget);
 
 // on_hand + delta; throws IL003 when the column cannot hold it.
 int64 AddToStock(const Binding &binding, const Level &level, int64 delta);

@@ -2,6 +2,7 @@
 
 #include "commerce/stock_rebuild.hpp"
 
+#include "commerce/level_rows.hpp"
 #include "commerce/outbox.hpp"
 
 extern "C" {

@@ -2,6 +2,7 @@
 
 #include "commerce/stock_report.hpp"
 
+#include "commerce/level_rows.hpp"
 #include "commerce/reservations.hpp"
 
 extern "C" {

@@ -6,6 +6,7 @@
 // is read under the variant's lock, which everybody needs who writes such a movement.
 
 #include "commerce/cancellation.hpp"
+#include "commerce/level_rows.hpp"
 
 extern "C" {
 #include <catalog/pg_type.h>
