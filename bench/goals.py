@@ -28,7 +28,8 @@ def s1_hot(bench):
     keeps = rates[256]["early"] / rates[8]["early"]
     return [("S1", "hot SKU, 8 / 64 / 256 clients, × row lock", "1.3 / 2.0 / 3.5 (advisory lock first)",
              "≥ 3 / 5 / 8", " / ".join(f"{early:.1f}" for early, _ in ratios) + " (early_release), "
-             + " / ".join(f"{plain:.1f}" for _, plain in ratios) + " (off)"),
+             + " / ".join(f"{plain:.1f}" for _, plain in ratios) + " (off); row lock "
+             + " / ".join(f"{rates[clients]['sfu']:,.0f}" for clients in rates) + " a second"),
             ("S1", "the same, rate at 256 clients ÷ at 8", "0.06 to 0.14 (row lock)", "≥ 0.7", f"{keeps:.2f}")]
 
 
