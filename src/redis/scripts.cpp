@@ -305,6 +305,36 @@ if #KEYS == 1 and redis.pcall('GET', KEYS[1]) == ARGV[1] then
 end
 )lua";
 
+// The same for many locks at once; where all are ours, it needs no function either. None of the
+// tokens shares its key. Answer: of each as below.
+constexpr char kPlainReleases[] = R"lua(
+if #KEYS > 1 and #KEYS == #ARGV then
+  local values, answer, ours = redis.pcall('MGET', unpack(KEYS)), {}, 0
+  for i = 1, #KEYS do
+    if values[i] == ARGV[i] then
+      answer[i], ours = 1, ours + 1
+    end
+  end
+  if ours == #KEYS then
+    redis.call('DEL', unpack(KEYS))
+    return answer
+  end
+end
+)lua";
+constexpr char kReleases[] = R"lua(
+if #KEYS > 1 and #KEYS == #ARGV then
+  local values, trouble = look_all(KEYS)
+  if trouble then return trouble end
+  local answer, ours = {}, {}
+  for i = 1, #KEYS do
+    if values[i] == ARGV[i] then ours[#ours + 1] = KEYS[i] end
+    answer[i] = values[i] == ARGV[i] and 1 or values[i] and -1 or 0
+  end
+  if #ours > 0 then redis.call('DEL', unpack(ours)) end
+  return answer
+end
+)lua";
+
 // KEYS: lock; where a fence or a gap is to be left, fence and gap. ARGV: token; then fence, gap
 // TTL, fence TTL. Answer: 1 ours, 0 absent, -1 another's. Freeing the key matters most and is
 // allowed when memory is full; the fence and the gap are written as far as the server lets us.
@@ -394,7 +424,8 @@ constexpr std::string_view View(const std::array<char, kSize> &text) {
 
 constexpr auto kAcquire = Join(kPlainAcquire, kLook, kLookAll, kFence, kShare, kAcquireBody);
 constexpr auto kExtend = Join(kLook, kLookAll, kShare, kExtendBody);
-constexpr auto kRelease = Join(kPlainRelease, kLook, kFence, kShare, kReleaseBody);
+constexpr auto kRelease =
+    Join(kPlainRelease, kPlainReleases, kLook, kLookAll, kReleases, kFence, kShare, kReleaseBody);
 constexpr auto kRaise = Join(kLook, kFence, kRaiseBody);
 constexpr auto kWaits = Join(kLook, kShare, kWaitsBody);
 

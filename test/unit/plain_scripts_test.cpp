@@ -59,7 +59,7 @@ TEST_F(PlainTest, AFreeKeyIsTakenWithFiveCommandsAndGivenBackWithTwo) {
     EXPECT_EQ(Calls("set"), 2);
     EXPECT_EQ(Calls("mget") + Calls("get") + Calls("pttl") + Calls("del"), 0);
     Reset();
-    ASSERT_EQ(client.Release({"k", kOurs, 0, 0}).found, Ownership::kOurs);
+    ASSERT_EQ(client.Release({"k", kOurs, 0, 0}).keys.at(0), Ownership::kOurs);
     EXPECT_EQ(Calls("get"), 1);
     EXPECT_EQ(Calls("del"), 1);
     EXPECT_EQ(Calls("mget") + Calls("exists") + Calls("set"), 0);
@@ -80,6 +80,22 @@ TEST_F(PlainTest, ManyFreeKeysAreReadNoMoreOftenThanOne) {
                   std::to_string(answer.fences.at(i)));
     }
     EXPECT_EQ(foreign.Integer({"DBSIZE"}), 2048);
+}
+
+TEST_F(PlainTest, ManyKeysAreGivenBackWithTwoCommands) {
+    std::vector<ReleaseKey> keys;
+    Many many(300);
+    ASSERT_EQ(client.Acquire(many.keys).result, AcquireResult::kGranted);
+    for (const AcquireKey &key : many.keys) {
+        keys.push_back({key.key, key.token});
+    }
+    Reset();
+    const ReleaseAnswer answer = client.ReleaseAll(keys);
+    EXPECT_EQ(answer.keys, std::vector<Ownership>(300, Ownership::kOurs)) << answer.trouble.text;
+    EXPECT_EQ(Calls("mget"), 1);
+    EXPECT_EQ(Calls("del"), 1);
+    EXPECT_EQ(Calls("get") + Calls("exists") + Calls("set"), 0);
+    EXPECT_EQ(foreign.Integer({"DBSIZE"}), 300) << "the fences";
 }
 
 TEST_F(PlainTest, EachOfManyFencesIsAboveItsOwnStoredOne) {
@@ -162,7 +178,7 @@ TEST_F(PlainTest, AKeyThatMayBeSharedIsFreedOfWhoWantedIt) {
 TEST_F(PlainTest, AReleaseThatLeavesNothingLeavesTheStoredFence) {
     foreign.Text({"SET", "k", kOurs});
     foreign.Text({"SET", kFence, "17"});
-    EXPECT_EQ(client.Release({"k", kOurs, 0, 0}).found, Ownership::kOurs);
+    EXPECT_EQ(client.Release({"k", kOurs, 0, 0}).keys.at(0), Ownership::kOurs);
     EXPECT_EQ(foreign.Text({"GET", kFence}), "17");
     EXPECT_EQ(foreign.Integer({"DBSIZE"}), 1);
 }
@@ -172,15 +188,15 @@ TEST_F(PlainTest, AReleaseThatLeavesNothingTouchesNothingOfAnybodyElse) {
     foreign.Do({"HSET", "hash", "a", "b"});
     foreign.Text({"SET", "shared", "pg:intents:pg:bbbb:1:x=99999999999999"});
     for (const char *key : {"k", "hash", "shared"}) {
-        EXPECT_EQ(client.Release({key, kOurs, 0, 0}).found, Ownership::kOther) << key;
+        EXPECT_EQ(client.Release({key, kOurs, 0, 0}).keys.at(0), Ownership::kOther) << key;
     }
-    EXPECT_EQ(client.Release({"absent", kOurs, 0, 0}).found, Ownership::kAbsent);
+    EXPECT_EQ(client.Release({"absent", kOurs, 0, 0}).keys.at(0), Ownership::kAbsent);
     EXPECT_EQ(foreign.Integer({"DBSIZE"}), 3);
 }
 
 TEST_F(PlainTest, AGapAloneIsLeftWithoutAFence) {
     foreign.Text({"SET", "k", kOurs});
-    EXPECT_EQ(client.Release({"k", kOurs, 0, 5000}).found, Ownership::kOurs);
+    EXPECT_EQ(client.Release({"k", kOurs, 0, 5000}).keys.at(0), Ownership::kOurs);
     EXPECT_GT(foreign.Integer({"PTTL", kGap}), 4000);
     EXPECT_EQ(foreign.Integer({"DBSIZE"}), 1);
 }
