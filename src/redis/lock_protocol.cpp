@@ -28,6 +28,7 @@ bool Complain(ReplyView reply, Trouble &trouble, bool &no_script);
 Trouble Nonsense(std::string_view what);
 std::optional<uint64_t> Positive(ReplyView reply, uint64_t limit);
 std::optional<Ownership> OwnershipOf(ReplyView reply);
+bool ReadOwnerships(ReplyView reply, size_t first, size_t key_count, std::vector<Ownership> &keys);
 bool ReadGranted(ReplyView reply, size_t key_count, AcquireAnswer &answer);
 bool ReadTaken(ReplyView reply, size_t key_count, AcquireAnswer &answer);
 std::optional<WaitEdge> EdgeOf(std::string_view text);
@@ -204,13 +205,7 @@ ExtendAnswer ParseExtend(ReplyView reply, size_t key_count) {
         return answer;
     }
     const std::optional<uint64_t> time = Positive(reply[0], kFenceLimit);
-    bool sound = time.has_value() && reply.size() == key_count + 1;
-    for (size_t i = 0; sound && i < key_count; i++) {
-        const std::optional<Ownership> ownership = OwnershipOf(reply[i + 1]);
-        sound = ownership.has_value();
-        answer.keys.push_back(ownership.value_or(Ownership::kOther));
-    }
-    if (!sound) {
+    if (!time.has_value() || !ReadOwnerships(reply, 1, key_count, answer.keys)) {
         answer = ExtendAnswer();
         answer.trouble = Nonsense("extend");
         return answer;
@@ -238,18 +233,35 @@ Command MakeRelease(const ReleaseKey &key, int64_t fence_ttl_ms) {
     return command;
 }
 
-ReleaseAnswer ParseRelease(ReplyView reply) {
+Command MakeReleases(const std::vector<ReleaseKey> &keys) {
+    size_t bytes = 0;
+    for (const ReleaseKey &key : keys) {
+        bytes += key.key.size() + key.token.size();
+    }
+    Command command(Script::kRelease, keys.size(), keys.size(), bytes);
+    for (const ReleaseKey &key : keys) {
+        command.Add(key.key);
+    }
+    for (const ReleaseKey &key : keys) {
+        command.Add(key.token);
+    }
+    return command;
+}
+
+ReleaseAnswer ParseRelease(ReplyView reply, size_t key_count) {
     ReleaseAnswer answer;
     if (Complain(reply, answer.trouble, answer.no_script)) {
         return answer;
     }
-    const std::optional<Ownership> found = OwnershipOf(reply);
-    if (!found) {
+    const std::optional<Ownership> only = key_count == 1 ? OwnershipOf(reply) : std::nullopt;
+    if (only) {
+        answer.keys.push_back(*only);
+    } else if (key_count == 1 || !ReadOwnerships(reply, 0, key_count, answer.keys)) {
+        answer.keys.clear();
         answer.trouble = Nonsense("release");
         return answer;
     }
     answer.ok = true;
-    answer.found = *found;
     return answer;
 }
 
@@ -369,6 +381,21 @@ std::optional<Ownership> OwnershipOf(ReplyView reply) {
         return Ownership::kOther;
     }
     return std::nullopt;
+}
+
+// `first` elements of something else, then one of each key.
+bool ReadOwnerships(ReplyView reply, size_t first, size_t key_count, std::vector<Ownership> &keys) {
+    if (reply.size() != first + key_count) {
+        return false;
+    }
+    for (size_t i = 0; i < key_count; i++) {
+        const std::optional<Ownership> ownership = OwnershipOf(reply[first + i]);
+        if (!ownership) {
+            return false;
+        }
+        keys.push_back(*ownership);
+    }
+    return true;
 }
 
 // granted, TIME, one fence per key.

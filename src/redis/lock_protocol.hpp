@@ -137,13 +137,15 @@ struct ReleaseKey {
     int64_t gap_ms = 0;
 };
 Command MakeRelease(const ReleaseKey &key, int64_t fence_ttl_ms);
+// The same for many keys in one call, none of them shared, nor with a fence or a gap to be left.
+Command MakeReleases(const std::vector<ReleaseKey> &keys);
 struct ReleaseAnswer {
     bool ok = false;
-    Ownership found = Ownership::kAbsent;
+    std::vector<Ownership> keys;  // what was found
     Trouble trouble;
     bool no_script = false;
 };
-ReleaseAnswer ParseRelease(ReplyView reply);
+ReleaseAnswer ParseRelease(ReplyView reply, size_t key_count);
 
 // Token still ours: fence := max(stored, given) + 1.
 Command MakeRaise(std::string_view key, std::string_view token, uint64_t given,

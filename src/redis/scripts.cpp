@@ -112,32 +112,47 @@ end
 )lua";
 
 // The most common request, before any function is made, for making them costs more than it does:
-// one key for oneself, and there is neither it nor a gap. Whatever else, nothing being written yet,
-// goes the general way below. One command stores the fence and reads the earlier one, because at a
-// read a server that tracks (Redis 7.0) remembers all of KEYS; if the earlier one was not lower,
-// the fence is put right before the lock is set.
+// keys for oneself, and there is neither any of them nor a gap. Whatever else, nothing being
+// written yet, goes the general way below. One command stores a fence and reads the earlier one,
+// for at a read a server that tracks (Redis 7.0) remembers all of KEYS; if the earlier one was not
+// lower, the fence is put right before the locks are set.
 constexpr char kPlainAcquire[] = R"lua(
-if #KEYS == 3 and ARGV[2] == '0' and ARGV[7] ~= 'intent' and tonumber(ARGV[6]) >= 1 and
-   string.sub(KEYS[1], 1, 23) ~= 'inventory_lock:product:' and
-   redis.pcall('EXISTS', KEYS[1], KEYS[3]) == 0 then
+if ARGV[2] == '0' then
   local clock = redis.call('TIME')
   local now = clock[1] * 1000000 + clock[2]
-  local fence = tonumber(ARGV[7]) + 1
-  if fence < now then fence = now end
-  if fence < 9007199254740992 then
-    local text = string.format('%.0f', fence)
-    local stored = redis.pcall('SET', KEYS[2], text, 'PX', ARGV[1], 'GET')
-    if type(stored) ~= 'table' then
-      local number = stored and tonumber(stored)
-      if number and number >= fence and number + 1 < 9007199254740992 and
-         #stored <= 16 and string.find(stored, '^%d+$') then
-        text = string.format('%.0f', number + 1)
-        redis.call('SET', KEYS[2], text, 'PX', ARGV[1])
-      end
-      redis.call('SET', KEYS[1], ARGV[4], 'PX', ARGV[6], 'NX')
-      redis.call('EXISTS', KEYS[1])
-      return {'granted', string.format('%.0f', now), text}
+  local now_text = string.format('%.0f', now)
+  local answer, names, count = {'granted', now_text}, {}, #KEYS / 3
+  for i = 1, count do
+    local lock, fence = KEYS[3 * i - 2], tonumber(ARGV[4 * i + 3])
+    if not fence or fence + 1 >= 9007199254740992 or tonumber(ARGV[4 * i + 2]) < 1 or
+       names[lock] or string.find(lock, 'inventory_lock:product:', 1, true) == 1 then
+      names = nil
+      break
     end
+    names[lock], names[i], names[count + i] = true, lock, KEYS[3 * i]
+    answer[i + 2] = fence < now and now_text or string.format('%.0f', fence + 1)
+  end
+  if names and redis.pcall('EXISTS', unpack(names, 1, 2 * count)) == 0 then
+    for i = 1, count do
+      local key, text = KEYS[3 * i - 1], answer[i + 2]
+      local stored = redis.pcall('SET', key, text, 'PX', ARGV[1], 'GET')
+      if stored then
+        local number = type(stored) == 'string' and tonumber(stored)
+        if number and number >= (text == now_text and now or tonumber(text)) and
+           number + 1 < 9007199254740992 and #stored <= 16 and string.find(stored, '^%d+$') then
+          text = string.format('%.0f', number + 1)
+          answer[i + 2] = text
+          redis.call('SET', key, text, 'PX', ARGV[1])
+        elseif type(stored) == 'table' then
+          redis.call('SET', key, text, 'PX', ARGV[1])
+        end
+      end
+    end
+    for i = 1, count do
+      redis.call('SET', names[i], ARGV[4 * i], 'PX', ARGV[4 * i + 2], 'NX')
+    end
+    redis.call('EXISTS', unpack(names, 1, count))
+    return answer
   end
 end
 )lua";
@@ -290,6 +305,36 @@ if #KEYS == 1 and redis.pcall('GET', KEYS[1]) == ARGV[1] then
 end
 )lua";
 
+// The same for many locks at once; where all are ours, it needs no function either. None of the
+// tokens shares its key. Answer: of each as below.
+constexpr char kPlainReleases[] = R"lua(
+if #KEYS > 1 and #KEYS == #ARGV then
+  local values, answer, ours = redis.pcall('MGET', unpack(KEYS)), {}, 0
+  for i = 1, #KEYS do
+    if values[i] == ARGV[i] then
+      answer[i], ours = 1, ours + 1
+    end
+  end
+  if ours == #KEYS then
+    redis.call('DEL', unpack(KEYS))
+    return answer
+  end
+end
+)lua";
+constexpr char kReleases[] = R"lua(
+if #KEYS > 1 and #KEYS == #ARGV then
+  local values, trouble = look_all(KEYS)
+  if trouble then return trouble end
+  local answer, ours = {}, {}
+  for i = 1, #KEYS do
+    if values[i] == ARGV[i] then ours[#ours + 1] = KEYS[i] end
+    answer[i] = values[i] == ARGV[i] and 1 or values[i] and -1 or 0
+  end
+  if #ours > 0 then redis.call('DEL', unpack(ours)) end
+  return answer
+end
+)lua";
+
 // KEYS: lock; where a fence or a gap is to be left, fence and gap. ARGV: token; then fence, gap
 // TTL, fence TTL. Answer: 1 ours, 0 absent, -1 another's. Freeing the key matters most and is
 // allowed when memory is full; the fence and the gap are written as far as the server lets us.
@@ -379,7 +424,8 @@ constexpr std::string_view View(const std::array<char, kSize> &text) {
 
 constexpr auto kAcquire = Join(kPlainAcquire, kLook, kLookAll, kFence, kShare, kAcquireBody);
 constexpr auto kExtend = Join(kLook, kLookAll, kShare, kExtendBody);
-constexpr auto kRelease = Join(kPlainRelease, kLook, kFence, kShare, kReleaseBody);
+constexpr auto kRelease =
+    Join(kPlainRelease, kPlainReleases, kLook, kLookAll, kReleases, kFence, kShare, kReleaseBody);
 constexpr auto kRaise = Join(kLook, kFence, kRaiseBody);
 constexpr auto kWaits = Join(kLook, kShare, kWaitsBody);
 

@@ -150,6 +150,7 @@ int64 Keeper::Turn(int64 now_us) {
         }
     }
     next_us = std::min({next_us, waits_due_us_, breaker_.NextProbeUs()});
+    SendReleases(now_us);
     SendExtends(now_us);
     uint64 commands = 0;
     for (const auto &session : sessions_) {
@@ -228,7 +229,7 @@ bool Keeper::Quiet() const {
 }
 
 bool Keeper::Settled() const {
-    return operations_.empty();
+    return operations_.empty() && to_release_.empty();
 }
 
 void Keeper::ReleaseIdle(int64 now_us) {
@@ -239,6 +240,7 @@ void Keeper::ReleaseIdle(int64 now_us) {
             Release(static_cast<int32>(i), 0, now_us, Unless::kWanted);
         }
     }
+    SendReleases(now_us);
     for (const auto &session : sessions_) {
         session->node->Flush(now_us);
     }

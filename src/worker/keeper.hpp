@@ -24,6 +24,7 @@
 
 #pragma once
 
+#include <map>
 #include <memory>
 #include <queue>
 #include <unordered_map>
@@ -82,8 +83,6 @@ class Keeper final {
     void TakeSlot(int32 index, int64 now_us);
     void Start(Request &request, int64 now_us);
     Step Prepare(int32 index, int64 now_us);
-    bool BeginAcquiring(int32 index, const char *token);
-    void UndoAcquiring(int32 index);
     void SendAcquire(Request &request, const std::vector<int32> &entries, int64 now_us);
     void StartSimple(Request &request, int64 now_us);
     bool Alive(const Request &request) const;
@@ -99,9 +98,10 @@ class Keeper final {
     void CheckDue(int64 now_us);
     void Check(int32 index, int64 now_us);
     void CheckHeld(int32 index, int64 now_us);
+    bool BeginAcquiring(int32 index, const char *token);
+    void UndoAcquiring(int32 index);
     enum class Unless : uint8;
     void Release(int32 index, int64 gap_ms, int64 now_us, Unless unless);
-    void SendRelease(int32 index, const char *token, int64 gap_ms, int64 now_us);
     void MarkLost(int32 index, shared::LostReason reason, int64 now_us);
     void MarkAbsent(int32 index, int64 now_us);
     void ExtendSoon(int32 index);
@@ -116,6 +116,13 @@ class Keeper final {
     void NoteForeign(const std::string &key, int64 now_us);
     bool ForeignSeen(const std::string &key, int64 now_us) const;
     void NoteRedisTime(Session &session, uint64 time_us, int64 sent_us, int64 now_us);
+
+    // keeper_releases.cpp: releases on their way.
+    void ReleaseToken(int32 index, const char *token, int64 gap_ms, int64 now_us);
+    void SendReleases(int64 now_us);
+    void SendRelease(uint32 session_id, int lane, std::vector<Part> parts, redis::Command command,
+                     int64 now_us);
+    void OnReleased(Operation &operation, const redis::ReleaseAnswer &answer, int64 now_us);
 
     // keeper_linger.cpp: unused leases that are kept.
     int64 LingersUntilUs(int32 index, const View &view) const;
@@ -148,7 +155,6 @@ class Keeper final {
     void OnAcquired(Operation &operation, const redis::AcquireAnswer &answer, int64 now_us);
     void OnTaken(Operation &operation, const redis::AcquireAnswer &answer, int64 now_us);
     void OnExtended(Operation &operation, const redis::ExtendAnswer &answer, int64 now_us);
-    void OnReleased(Operation &operation, const redis::ReleaseAnswer &answer, int64 now_us);
     void OnSimple(Operation &operation, redis::ReplyView reply, int64 now_us);
     void OnCleared(Request &request, redis::ReplyView reply, int64 now_us);
     void OnProbed(redis::ReplyView reply, int64 now_us);
@@ -191,6 +197,7 @@ class Keeper final {
     std::unordered_map<int32, std::vector<uint64>> suspects_;  // slot → waits of a circle seen once
     int64 waits_due_us_ = INT64_MAX;
     std::vector<int32> to_extend_;
+    std::map<std::pair<uint32, int>, std::vector<Part>> to_release_;  // by session and lane
     std::vector<int32> takeover_;  // Unknown and Held entries of an earlier worker
     bool slots_open_ = false;      // its requests are still to be taken over
     using Timer = std::pair<int64, int32>;

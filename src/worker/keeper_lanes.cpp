@@ -241,7 +241,7 @@ void Keeper::OnOrphanFreed(const Operation &operation, const redis::ReleaseAnswe
     if (!answer.ok) {
         return;  // asked again over the next connection
     }
-    if (answer.found == redis::Ownership::kOurs) {
+    if (answer.keys[0] == redis::Ownership::kOurs) {
         shared::Count(shared::Total::kOrphansFreed);
     }
     journal_.EraseOrphan(orphan.record);

@@ -170,6 +170,39 @@ void Keeper::CheckHeld(int32 index, int64 now_us) {
     CheckAt(index, std::min(next_us, view.deadline_us));
 }
 
+// Makes the entry Acquiring under this token; what it had before may still be in Redis and becomes
+// `prev`. False when nobody is interested any more: the entry may be free. Whether it still is the
+// one that was asked for, Alive() says afterwards.
+bool Keeper::BeginAcquiring(int32 index, const char *token) {
+    shared::LeaseEntry *entry = EntryAt(index);
+    bool wanted = false;
+    Locked(entry, [&] {
+        wanted = entry->interest > 0;
+        if (!wanted) {
+            return;
+        }
+        if (entry->state == shared::LeaseState::kAbsent) {
+            entry->prev[0] = '\0';
+        } else {  // Releasing or Lost
+            memcpy(entry->prev, entry->token, sizeof(entry->prev));
+        }
+        local_[static_cast<size_t>(index)].before = entry->state;
+        memcpy(entry->token, token, sizeof(entry->token));
+        entry->state = shared::LeaseState::kAcquiring;
+    });
+    return wanted;
+}
+
+// Takes BeginAcquiring back, when nothing has been sent.
+void Keeper::UndoAcquiring(int32 index) {
+    shared::LeaseEntry *entry = EntryAt(index);
+    Locked(entry, [&] {
+        entry->state = local_[static_cast<size_t>(index)].before;
+        memcpy(entry->token, entry->prev, sizeof(entry->token));
+        entry->prev[0] = '\0';
+    });
+}
+
 // Gives the key up. The token is never used for anything else again.
 void Keeper::Release(int32 index, int64 gap_ms, int64 now_us, Unless unless) {
     shared::LeaseEntry *entry = EntryAt(index);
@@ -209,46 +242,9 @@ void Keeper::Release(int32 index, int64 gap_ms, int64 now_us, Unless unless) {
         return;
     }
     if (entry->prev[0] != '\0') {
-        SendRelease(index, entry->prev, 0, now_us);
+        ReleaseToken(index, entry->prev, 0, now_us);
     }
-    SendRelease(index, entry->token, gap_ms, now_us);
-}
-
-void Keeper::SendRelease(int32 index, const char *token, int64 gap_ms, int64 now_us) {
-    IL_INJECT("worker-releasing");
-    const Local &local = local_[static_cast<size_t>(index)];
-    Session *session = SessionOf(local.session);
-    if (session == nullptr) {
-        if (AbandonedServer(index, now_us)) {
-            MarkAbsent(index, now_us);
-        } else {  // an earlier worker's; released once the barrier has passed
-            Locked(EntryAt(index), [&] { EntryAt(index)->state = shared::LeaseState::kUnknown; });
-            takeover_.push_back(index);
-        }
-        return;
-    }
-    redis::ReleaseKey key;
-    key.key = {EntryAt(index)->key, EntryAt(index)->key_length};
-    key.token = token;
-    // What the grant stored and nothing has exceeded since need not be stored again, while it
-    // lives.
-    const uint64 fence = ViewOf(EntryAt(index)).next_fence - 1;
-    const bool stored =
-        fence <= local.stored_fence && now_us - local.asked_us < kFenceTtlMs * kUsPerMs / 2;
-    key.fence = stored || IsIntent(index) ? 0 : fence;
-    key.gap_ms = gap_ms;
-    Operation operation;
-    operation.purpose = Purpose::kRelease;
-    operation.parts.resize(1);
-    operation.parts[0].entry = index;
-    memcpy(operation.parts[0].token, token, sizeof(operation.parts[0].token));
-    operation.command = redis::MakeRelease(key, kFenceTtlMs);
-    const bool sent =
-        session->Ready(local.lane) && Send(*session, local.lane, std::move(operation), now_us);
-    if (!sent) {
-        Locked(EntryAt(index), [&] { EntryAt(index)->state = shared::LeaseState::kUnknown; });
-    }
-    IL_INJECT("worker-release-sent");
+    ReleaseToken(index, entry->token, gap_ms, now_us);
 }
 
 void Keeper::MarkAbsent(int32 index, int64 now_us) {
@@ -269,6 +265,7 @@ void Keeper::MarkAbsent(int32 index, int64 now_us) {
     local.lane = kNoLane;
     local.extending = false;
     local.told_max_hold = false;
+    local.release_alone = false;
     if (partner >= 0) {
         PokeSharers(partner, now_us);
     }

@@ -64,7 +64,7 @@ void Keeper::OnReply(Session &session, int lane, uint64 tag, redis::ReplyView re
         }
         case Purpose::kRelease: {
             IL_INJECT("worker-released");
-            const redis::ReleaseAnswer answer = redis::ParseRelease(reply);
+            const redis::ReleaseAnswer answer = redis::ParseRelease(reply, operation.parts.size());
             if (!again_by_text(answer.no_script)) {
                 OnReleased(operation, answer, now_us);
             }
@@ -134,7 +134,7 @@ void Keeper::OnReply(Session &session, int lane, uint64 tag, redis::ReplyView re
             OnSimple(operation, reply, now_us);
             break;
         case Purpose::kOrphan:
-            if (const redis::ReleaseAnswer answer = redis::ParseRelease(reply);
+            if (const redis::ReleaseAnswer answer = redis::ParseRelease(reply, 1);
                 !again_by_text(answer.no_script)) {
                 OnOrphanFreed(operation, answer);
             }
@@ -351,31 +351,6 @@ void Keeper::OnExtended(Operation &operation, const redis::ExtendAnswer &answer,
                      now_us);
         }
         Poke(index, now_us);
-    }
-}
-
-void Keeper::OnReleased(Operation &operation, const redis::ReleaseAnswer &answer, int64 now_us) {
-    const int32 index = operation.parts[0].entry;
-    shared::LeaseEntry *entry = EntryAt(index);
-    if (!answer.ok) {
-        Trouble(answer.trouble, now_us);
-        CheckAt(index, now_us + 500 * kUsPerMs);
-        return;
-    }
-    breaker_.Succeeded();
-    if (answer.found == redis::Ownership::kOurs) {
-        shared::Count(shared::Total::kReleases);
-    }
-    bool done = false;
-    Locked(entry, [&] {
-        if (operation.parts[0].Has(entry->prev)) {
-            entry->prev[0] = '\0';
-        }
-        done = entry->state == shared::LeaseState::kReleasing &&
-               operation.parts[0].Has(entry->token) && entry->prev[0] == '\0';
-    });
-    if (done) {
-        MarkAbsent(index, now_us);
     }
 }
 

@@ -175,6 +175,7 @@ void Keeper::Start(Request &request, int64 now_us) {
     if (request.in_flight) {
         return;
     }
+    SendReleases(now_us);
     if (request.operation == shared::Operation::kRenew ||
         request.operation == shared::Operation::kRaise) {
         StartSimple(request, now_us);  // about a lease that we have: the breaker has no say
@@ -306,39 +307,6 @@ Keeper::Step Keeper::Prepare(int32 index, int64 now_us) {
         Release(index, 0, now_us, UnlessUsed(index));
     }
     return Step::kWait;
-}
-
-// Makes the entry Acquiring under this token; what it had before may still be in Redis and becomes
-// `prev`. False when nobody is interested any more: the entry may be free. Whether it still is the
-// one that was asked for, Alive() says afterwards.
-bool Keeper::BeginAcquiring(int32 index, const char *token) {
-    shared::LeaseEntry *entry = EntryAt(index);
-    bool wanted = false;
-    Locked(entry, [&] {
-        wanted = entry->interest > 0;
-        if (!wanted) {
-            return;
-        }
-        if (entry->state == shared::LeaseState::kAbsent) {
-            entry->prev[0] = '\0';
-        } else {  // Releasing or Lost
-            memcpy(entry->prev, entry->token, sizeof(entry->prev));
-        }
-        local_[static_cast<size_t>(index)].before = entry->state;
-        memcpy(entry->token, token, sizeof(entry->token));
-        entry->state = shared::LeaseState::kAcquiring;
-    });
-    return wanted;
-}
-
-// Takes BeginAcquiring back, when nothing has been sent.
-void Keeper::UndoAcquiring(int32 index) {
-    shared::LeaseEntry *entry = EntryAt(index);
-    Locked(entry, [&] {
-        entry->state = local_[static_cast<size_t>(index)].before;
-        memcpy(entry->token, entry->prev, sizeof(entry->token));
-        entry->prev[0] = '\0';
-    });
 }
 
 void Keeper::SendAcquire(Request &request, const std::vector<int32> &entries, int64 now_us) {

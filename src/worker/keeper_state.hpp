@@ -137,6 +137,7 @@ struct Keeper::Local {
     bool look_again = false;  // changed by others while an extend was in flight
     bool idle_asked = false;
     bool told_max_hold = false;
+    bool release_alone = false;    // a release of it failed, perhaps because of others beside it
     int64 check_at_us = 0;         // valid timer of the entry; others are stale
     uint64 stored_fence = 0;       // the one that Redis stored with the grant; 0 = not known
     int64 asked_us = 0;            // when the latest acquire was sent

@@ -69,9 +69,10 @@ void CheckAnswers(redis::ReplyView view) {
         const redis::ExtendAnswer extend = redis::ParseExtend(view, keys);
         Require(extend.ok == (extend.trouble.kind == redis::TroubleKind::kNone));
         Require(extend.keys.size() == (extend.ok ? keys : 0));
+        const redis::ReleaseAnswer release = redis::ParseRelease(view, keys);
+        Require(release.ok == (release.trouble.kind == redis::TroubleKind::kNone));
+        Require(release.keys.size() == (release.ok ? keys : 0));
     }
-    const redis::ReleaseAnswer release = redis::ParseRelease(view);
-    Require(release.ok == (release.trouble.kind == redis::TroubleKind::kNone));
     const redis::RaiseAnswer raise = redis::ParseRaise(view);
     Require(raise.ok == (raise.trouble.kind == redis::TroubleKind::kNone));
     Require(!raise.ours || (raise.ok && raise.fence > 0 && raise.fence < redis::kFenceLimit));

@@ -92,8 +92,12 @@ for my $line (grep { /"EVALSHA"/ } split /\n/, slurp_file($log))
     my (undef, undef, $keys, @words) = $line =~ /"((?:[^"\\]|\\.)*)"/g;
     my ($first, @rest) = splice @words, $keys;    # tokens stand first, but for acquisitions
     next unless $first =~ /^pg:/;
-    # A release: lock and token; or lock, fence, gap; token, fence, two times to live.
-    if ($keys == 1 && @rest == 0 || $keys == 3 && @rest == 3)
+    # A release: lock and token of each; or lock, fence, gap; token, fence, two times to live.
+    if ($keys == @rest + 1)
+    {
+        $released{$_}++ for $first, @rest;
+    }
+    elsif ($keys == 3 && @rest == 3)
     {
         $released{$first}++;
     }

@@ -1,5 +1,6 @@
 # A key was acquired and the answer lost with its connection. The release that follows is refused for a
-# while: it is sent until it is acknowledged, or the key would stay for its whole time to live.
+# while: it is sent until it is acknowledged, or the key would stay for its whole time to live. So are
+# releases of several keys that were sent together, and refused or lost.
 
 use strict;
 use warnings FATAL => 'all';
@@ -38,6 +39,40 @@ cmp_ok($refused->(), '>=', 3, 'the release is tried again and again');
 $redis->command('CONFIG', 'SET', 'min-replicas-to-write', 0);
 $node->poll_until(sub { $node->value($used) == 0 }, 'the worker is done with the key');
 is($redis->lock_keys, '', 'the key is gone');
+
+# Of several keys that are released together one is refused: the others need not wait for it.
+$session->run('BEGIN');
+$session->run("SELECT count(inventory_lock.acquire_lock(name)) FROM unnest(ARRAY['a1', 'a2', 'b', 'a3']) name");
+$redis->command('ACL', 'SETUSER', 'default', 'resetkeys', '~*lock:a*');
+$session->run('COMMIT');
+$node->poll_until(sub { $redis->lock_keys !~ /lock:a/ }, 'the others are gone');
+is($redis->lock_keys, 'lock:b', 'only what is refused is left');
+$redis->command('ACL', 'SETUSER', 'default', '~*');
+$node->poll_until(sub { $node->value($used) == 0 }, 'the worker is done with that one too');
+is($redis->lock_keys, '', 'it is gone');
+
+# Several keys are released together, and the connection dies with that or with the answer, while one
+# of them is wanted again. None stays.
+my $next = $node->session;
+for my $lost ('requests close n=1 match=pg:', 'replies close n=1 match=*4')
+{
+    $session->run('BEGIN');
+    $session->run("SELECT count(inventory_lock.acquire_lock('lost' || i)) FROM generate_series(1, 4) i");
+    my $token = $redis->command('GET', 'lock:lost2');
+    like($token, qr/^pg:/, "$lost: the keys are ours");
+    $proxy->tell("rule $lost");
+    $session->run('COMMIT');
+    $next->run('BEGIN');
+    $next->run("SELECT inventory_lock.acquire_lock('lost2', wait_timeout => '10 s')");
+    my $anew = $redis->command('GET', 'lock:lost2');
+    like($anew, qr/^pg:/, "$lost: one is taken again");
+    isnt($anew, $token, "$lost: under a new token");
+    $node->poll_until(sub { $redis->lock_keys eq 'lock:lost2' }, 'the others are gone');
+    $next->run('COMMIT');
+    $node->poll_until(sub { $node->value($used) == 0 }, 'the worker is done with all of them');
+    is($redis->lock_keys, '', "$lost: all are gone");
+}
+$next->quit;
 $session->quit;
 
 $node->finish($redis);

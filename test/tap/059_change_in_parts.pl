@@ -75,6 +75,9 @@ is($redis->command('EXISTS', 'inventory_lock:row4000'), '0', 'the last one is no
 $gatekeeper->run('SELECT pg_advisory_unlock(7)');
 is(($session->result)[0], '3000', 'all rows are changed');
 is(movements(q{variant_id LIKE 'row%'}), 'redis 3000 0', 'all of them locked in Redis');
+$node->poll_until(sub { $redis->lock_keys eq '' }, 'all keys are released');
+my ($scripts) = $redis->command('INFO', 'commandstats') =~ /cmdstat_evalsha:calls=(\d+)/;
+cmp_ok($scripts, '<', 100, 'by a few calls');
 
 # Cancelled there, with leases that nobody has waited for.
 stop_at_first_row();

@@ -123,7 +123,7 @@ TEST_F(AcquireTest, OverwritesThePreviousTokenWhoseReleaseIsNotAcknowledged) {
     EXPECT_GT(foreign.Integer({"PTTL", "k"}), 29000);
     EXPECT_GT(second.fences[0], first.fences[0]);
     // The old release, should it still come, frees nothing.
-    EXPECT_EQ(client.Release({"k", kPrev, 0, 0}).found, Ownership::kOther);
+    EXPECT_EQ(client.Release({"k", kPrev, 0, 0}).keys.at(0), Ownership::kOther);
     EXPECT_EQ(foreign.Text({"GET", "k"}), kOurs);
 }
 
@@ -220,7 +220,7 @@ TEST_F(AcquireTest, BytesOfAnyKindPassUnchanged) {
     const std::string token("t\0\r\n\xfe", 5);
     ASSERT_EQ(client.Acquire({Key(key, token)}).result, AcquireResult::kGranted);
     EXPECT_EQ(foreign.Text({"GET", key}), token);
-    EXPECT_EQ(client.Release({key, token, 0, 0}).found, Ownership::kOurs);
+    EXPECT_EQ(client.Release({key, token, 0, 0}).keys.at(0), Ownership::kOurs);
 }
 
 TEST_F(AcquireTest, KeysWithAHashTagKeepTheirCompanyInTheirSlot) {
@@ -305,7 +305,7 @@ TEST_F(AcquireTest, FencesGrowWithEveryGrant) {
         ASSERT_EQ(answer.result, AcquireResult::kGranted);
         ASSERT_GT(answer.fences[0], last);
         last = answer.fences[0];
-        ASSERT_EQ(client.Release({"k", kOurs, 0, 0}).found, Ownership::kOurs);
+        ASSERT_EQ(client.Release({"k", kOurs, 0, 0}).keys.at(0), Ownership::kOurs);
     }
 }
 

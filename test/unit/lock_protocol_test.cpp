@@ -114,6 +114,9 @@ TEST(Command, OfTheOtherScripts) {
     EXPECT_EQ(
         MakeRelease({"a", "t", 0, 0}, 5).Argv(),
         (std::vector<std::string_view>{"EVALSHA", ScriptSha(Script::kRelease), "1", "a", "t"}));
+    EXPECT_EQ(MakeReleases({{"a", "t"}, {"b", "u"}}).Argv(),
+              (std::vector<std::string_view>{"EVALSHA", ScriptSha(Script::kRelease), "2", "a", "b",
+                                             "t", "u"}));
     EXPECT_EQ(MakeRaise("a", "t", 3, 5).Argv(),
               (std::vector<std::string_view>{"EVALSHA", ScriptSha(Script::kRaise), "2", "a",
                                              "il:fence:{a}", "t", "3", "5"}));
@@ -202,7 +205,7 @@ TEST_P(Nonsense, IsNeverBelieved) {
     EXPECT_TRUE(acquire.fences.empty());
     int sound = 0;
     const ExtendAnswer extend = ParseExtend(view, 1);
-    const ReleaseAnswer release = ParseRelease(view);
+    const ReleaseAnswer release = ParseRelease(view, 1);
     const RaiseAnswer raise = ParseRaise(view);
     sound += extend.ok + release.ok + raise.ok;
     EXPECT_LE(sound, 1);
@@ -272,6 +275,24 @@ TEST(WaitsAnswer, IsReadWhenItIsSound) {
     }
 }
 
+TEST(Answers, OfReleasesHaveOneForEachKey) {
+    const auto parse = [](const std::string &reply, size_t keys) {
+        const ReplyOwner owner = Read(reply);
+        return ParseRelease(ReplyView(owner.get()), keys);
+    };
+    EXPECT_EQ(parse("*3\r\n:1\r\n:0\r\n:-1\r\n", 3).keys,
+              (std::vector<Ownership>{Ownership::kOurs, Ownership::kAbsent, Ownership::kOther}));
+    EXPECT_EQ(parse(":1\r\n", 1).keys, std::vector<Ownership>{Ownership::kOurs});
+    for (const char *wrong : {"*2\r\n:1\r\n:1\r\n", "*4\r\n:1\r\n:1\r\n:1\r\n:1\r\n",
+                              "*3\r\n:1\r\n:2\r\n:1\r\n", ":1\r\n"}) {
+        const ReleaseAnswer answer = parse(wrong, 3);
+        EXPECT_FALSE(answer.ok) << wrong;
+        EXPECT_TRUE(answer.keys.empty()) << wrong;
+        EXPECT_EQ(answer.trouble.kind, TroubleKind::kProtocol) << wrong;
+    }
+    EXPECT_FALSE(parse("*1\r\n:1\r\n", 1).ok);
+}
+
 TEST(Answers, PassErrorsOnAndSeeNoscript) {
     const ReplyOwner gone = Read("-NOSCRIPT No matching script. Please use EVAL.\r\n");
     const ReplyOwner full = Read("-OOM command not allowed\r\n");
@@ -279,13 +300,13 @@ TEST(Answers, PassErrorsOnAndSeeNoscript) {
     const ReplyView oom(full.get());
     EXPECT_TRUE(ParseAcquire(noscript, 1).no_script);
     EXPECT_TRUE(ParseExtend(noscript, 1).no_script);
-    EXPECT_TRUE(ParseRelease(noscript).no_script);
+    EXPECT_TRUE(ParseRelease(noscript, 2).no_script);
     EXPECT_TRUE(ParseRaise(noscript).no_script);
     EXPECT_TRUE(ParseWaits(noscript).no_script);
     EXPECT_FALSE(ParseAcquire(oom, 1).no_script);
     EXPECT_EQ(ParseAcquire(oom, 1).trouble.kind, TroubleKind::kOutOfMemory);
     EXPECT_EQ(ParseExtend(oom, 1).trouble.kind, TroubleKind::kOutOfMemory);
-    EXPECT_EQ(ParseRelease(oom).trouble.kind, TroubleKind::kOutOfMemory);
+    EXPECT_EQ(ParseRelease(oom, 2).trouble.kind, TroubleKind::kOutOfMemory);
     EXPECT_EQ(ParseRaise(oom).trouble.kind, TroubleKind::kOutOfMemory);
 }
 

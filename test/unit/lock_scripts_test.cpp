@@ -58,7 +58,7 @@ TEST_F(ScriptTest, ExtendAndReleaseWorkOnAFullServer) {
     Hold("k");
     foreign.Text({"CONFIG", "SET", "maxmemory", "1"});
     EXPECT_EQ(client.Extend({{"k", kOurs, 30000}}).keys.at(0), Ownership::kOurs);
-    EXPECT_EQ(client.Release({"k", kOurs, 99, 100}).found, Ownership::kOurs);
+    EXPECT_EQ(client.Release({"k", kOurs, 99, 100}).keys.at(0), Ownership::kOurs);
     EXPECT_EQ(foreign.Integer({"EXISTS", "k"}), 0);
 }
 
@@ -66,17 +66,17 @@ TEST_F(ScriptTest, ReleaseDeletesWhatIsOurs) {
     Hold("k");
     const ReleaseAnswer answer = client.Release({"k", kOurs, 0, 0});
     EXPECT_TRUE(answer.ok);
-    EXPECT_EQ(answer.found, Ownership::kOurs);
+    EXPECT_EQ(answer.keys.at(0), Ownership::kOurs);
     EXPECT_EQ(foreign.Integer({"DBSIZE"}), 0);
-    EXPECT_EQ(client.Release({"k", kOurs, 0, 0}).found, Ownership::kAbsent);
+    EXPECT_EQ(client.Release({"k", kOurs, 0, 0}).keys.at(0), Ownership::kAbsent);
 }
 
 TEST_F(ScriptTest, ReleaseTouchesNothingOfAnybodyElse) {
     Hold("k", "uuid");
     foreign.Do({"HSET", "hash", "a", "b"});
-    EXPECT_EQ(client.Release({"k", kOurs, 12345, 1000}).found, Ownership::kOther);
-    EXPECT_EQ(client.Release({"hash", kOurs, 12345, 1000}).found, Ownership::kOther);
-    EXPECT_EQ(client.Release({"absent", kOurs, 12345, 1000}).found, Ownership::kAbsent);
+    EXPECT_EQ(client.Release({"k", kOurs, 12345, 1000}).keys.at(0), Ownership::kOther);
+    EXPECT_EQ(client.Release({"hash", kOurs, 12345, 1000}).keys.at(0), Ownership::kOther);
+    EXPECT_EQ(client.Release({"absent", kOurs, 12345, 1000}).keys.at(0), Ownership::kAbsent);
     EXPECT_EQ(foreign.Text({"GET", "k"}), "uuid");
     EXPECT_EQ(foreign.Integer({"DBSIZE"}), 2) << "no fence, no gap";
 }
@@ -84,26 +84,73 @@ TEST_F(ScriptTest, ReleaseTouchesNothingOfAnybodyElse) {
 TEST_F(ScriptTest, ReleaseRaisesTheStoredFenceAndNeverLowersIt) {
     foreign.Text({"SET", "il:fence:{k}", "1000"});
     Hold("k");
-    EXPECT_EQ(client.Release({"k", kOurs, 999, 0}).found, Ownership::kOurs);
+    EXPECT_EQ(client.Release({"k", kOurs, 999, 0}).keys.at(0), Ownership::kOurs);
     EXPECT_EQ(foreign.Text({"GET", "il:fence:{k}"}), "1000");
     Hold("k");
-    EXPECT_EQ(client.Release({"k", kOurs, 9007199254740989, 0}).found, Ownership::kOurs);
+    EXPECT_EQ(client.Release({"k", kOurs, 9007199254740989, 0}).keys.at(0), Ownership::kOurs);
     EXPECT_EQ(foreign.Text({"GET", "il:fence:{k}"}), "9007199254740989");
     EXPECT_GT(foreign.Integer({"PTTL", "il:fence:{k}"}), 86390000);
     Hold("k");
-    EXPECT_EQ(client.Release({"k", kOurs, ~uint64_t{0}, 0}).found, Ownership::kOurs);
+    EXPECT_EQ(client.Release({"k", kOurs, ~uint64_t{0}, 0}).keys.at(0), Ownership::kOurs);
     EXPECT_EQ(foreign.Text({"GET", "il:fence:{k}"}), "9007199254740989") << "out of range";
 }
 
 TEST_F(ScriptTest, ReleaseLeavesAGapWhenAsked) {
     Hold("k");
-    EXPECT_EQ(client.Release({"k", kOurs, 0, 5000}).found, Ownership::kOurs);
+    EXPECT_EQ(client.Release({"k", kOurs, 0, 5000}).keys.at(0), Ownership::kOurs);
     const int64_t gap = foreign.Integer({"PTTL", "il:gap:{k}"});
     EXPECT_GT(gap, 4000);
     EXPECT_LE(gap, 5000);
     Hold("j");
-    EXPECT_EQ(client.Release({"j", kOurs, 0, 0}).found, Ownership::kOurs);
+    EXPECT_EQ(client.Release({"j", kOurs, 0, 0}).keys.at(0), Ownership::kOurs);
     EXPECT_EQ(foreign.Integer({"EXISTS", "il:gap:{j}"}), 0);
+}
+
+TEST_F(ScriptTest, ReleaseOfManyKeysDeletesOnlyOurs) {
+    for (const char *key : {"a", "b", "e"}) {
+        Hold(key);
+    }
+    Hold("c", "uuid");
+    foreign.Do({"HSET", "d", "a", "b"});
+    foreign.Text({"SET", "il:fence:{a}", "1000"});
+    foreign.Text({"SET", "z", std::string("pg:intents:") + kOurs + "=9999999999999"});
+    const ReleaseAnswer answer = client.ReleaseAll({{"a", kOurs},
+                                                    {"absent", kOurs},
+                                                    {"b", kOurs},
+                                                    {"c", kOurs},
+                                                    {"d", kOurs},
+                                                    {"e", "pg:aaaa:1:earlier"},
+                                                    {"e", kOurs},
+                                                    {"z", kOurs}});
+    ASSERT_TRUE(answer.ok) << answer.trouble.text;
+    constexpr Ownership kMine = Ownership::kOurs;
+    constexpr Ownership kNot = Ownership::kOther;
+    EXPECT_EQ(answer.keys, (std::vector<Ownership>{kMine, Ownership::kAbsent, kMine, kNot, kNot,
+                                                   kNot, kMine, kNot}));
+    EXPECT_EQ(foreign.Integer({"EXISTS", "a", "b", "e"}), 0);
+    EXPECT_EQ(foreign.Text({"GET", "c"}), "uuid");
+    EXPECT_EQ(foreign.Text({"GET", "il:fence:{a}"}), "1000");
+    EXPECT_EQ(foreign.Integer({"DBSIZE"}), 4) << "c, d, z and the fence";
+}
+
+TEST_F(ScriptTest, ReleaseOfManyKeysOfOursWorksOnAFullServer) {
+    Hold("a");
+    Hold("b");
+    foreign.Text({"CONFIG", "SET", "maxmemory", "1"});
+    const ReleaseAnswer answer = client.ReleaseAll({{"a", kOurs}, {"b", kOurs}});
+    EXPECT_EQ(answer.keys, std::vector<Ownership>(2, Ownership::kOurs));
+    EXPECT_EQ(foreign.Integer({"DBSIZE"}), 0);
+}
+
+TEST_F(ScriptTest, ReleaseOfManyKeysWithOneThatIsDeniedIsTroubleAndDeletesNothing) {
+    Hold("k");
+    Hold("j1");
+    foreign.Do({"ACL", "SETUSER", "narrow", "on", "nopass", "+@all", "~j*"});
+    Client other(server);
+    EXPECT_EQ(other.Text({"AUTH", "narrow", ""}), "OK");
+    EXPECT_EQ(other.ReleaseAll({{"j1", kOurs}, {"k", kOurs}}).trouble.kind,
+              TroubleKind::kPermission);
+    EXPECT_EQ(foreign.Integer({"EXISTS", "k", "j1"}), 2);
 }
 
 TEST_F(ScriptTest, AKeyThatIsDeniedIsTroubleAndNotAbsent) {

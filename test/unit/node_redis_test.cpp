@@ -33,7 +33,7 @@ class NodeRedisTest : public ::testing::Test {
             if (tag == last_tag) {
                 acquired = ParseAcquire(reply, 1);
                 extended = ParseExtend(reply, 1);
-                released = ParseRelease(reply);
+                released = ParseRelease(reply, 1);
             }
         };
     }
@@ -84,7 +84,7 @@ TEST_F(NodeRedisTest, ComesUpWithBarrierTrackingAndScripts) {
     Acquire("k", AcquireResult::kGranted);  // by hash: the handshake has loaded it
     EXPECT_FALSE(acquired.no_script);
     Call(MakeRelease({"k", kOurs, 0, 0}, 1000));
-    EXPECT_EQ(released.found, Ownership::kOurs);
+    EXPECT_EQ(released.keys.at(0), Ownership::kOurs);
 }
 
 TEST_F(NodeRedisTest, NeedsNoMoreRightsThanTheDocumentedOnes) {
@@ -141,7 +141,7 @@ TEST_F(NodeRedisTest, NeedsNoMoreRightsThanTheDocumentedOnes) {
     EXPECT_EQ(extended.keys.at(0), Ownership::kOurs);
     Call(MakeRaise("inventory_lock:1", kOurs, 5, 1000));
     Call(MakeRelease({"inventory_lock:1", kOurs, 1, 100}, 1000));
-    EXPECT_EQ(released.found, Ownership::kOurs);
+    EXPECT_EQ(released.keys.at(0), Ownership::kOurs);
     for (const Recorder::Answer &answer : recorder.answers) {
         EXPECT_FALSE(answer.error) << answer.text;
     }
@@ -208,7 +208,7 @@ TEST_F(NodeRedisTest, AnotherClustersReleaseByScriptWakes) {
     Acquire("k", AcquireResult::kTaken);
     EXPECT_EQ(acquired.blocker, theirs);
     recorder.invalidated.clear();
-    EXPECT_EQ(foreign.Release({"k", theirs, 0, 0}).found, Ownership::kOurs);
+    EXPECT_EQ(foreign.Release({"k", theirs, 0, 0}).keys.at(0), Ownership::kOurs);
     EXPECT_TRUE(UntilInvalidated("k"));
 }
 
@@ -367,7 +367,7 @@ TEST_F(NodeRedisTest, OneLaneDoesAReleaseBeforeTheNextAcquire) {
     recorder.on_reply = [&](int, uint64_t tag, ReplyView reply) {
         order.push_back(static_cast<int>(tag));
         if (tag % 2 == 0) {
-            EXPECT_EQ(ParseRelease(reply).found, Ownership::kOurs);
+            EXPECT_EQ(ParseRelease(reply, 1).keys.at(0), Ownership::kOurs);
         } else {
             EXPECT_EQ(ParseAcquire(reply, 1).result, AcquireResult::kGranted);
         }

@@ -80,13 +80,13 @@ TEST_F(ShareTest, WhoHasTheKeyAloneKeepsIntentsOut) {
 TEST_F(ShareTest, TheLastOneToLeaveFreesTheKey) {
     Share(kOne);
     Share(kTwo);
-    EXPECT_EQ(client.Release(Gone(kOne)).found, Ownership::kOurs);
+    EXPECT_EQ(client.Release(Gone(kOne)).keys.at(0), Ownership::kOurs);
     EXPECT_TRUE(!Has(kOne) && Has(kTwo));
-    EXPECT_EQ(client.Release(Gone(kOne)).found, Ownership::kOther) << "released twice";
+    EXPECT_EQ(client.Release(Gone(kOne)).keys.at(0), Ownership::kOther) << "released twice";
     EXPECT_TRUE(Has(kTwo));
-    EXPECT_EQ(client.Release(Gone(kTwo)).found, Ownership::kOurs);
+    EXPECT_EQ(client.Release(Gone(kTwo)).keys.at(0), Ownership::kOurs);
     EXPECT_EQ(foreign.Integer({"EXISTS", kKey}), 0);
-    EXPECT_EQ(client.Release(Gone(kTwo)).found, Ownership::kAbsent);
+    EXPECT_EQ(client.Release(Gone(kTwo)).keys.at(0), Ownership::kAbsent);
     EXPECT_EQ(client.Acquire({Exclusive(kAlone)}).result, AcquireResult::kGranted);
 }
 
@@ -124,7 +124,7 @@ TEST_F(ShareTest, ALostAnswerAndAnUnacknowledgedReleaseAreOurs) {
     const AcquireAnswer next = client.Acquire({Intent("pg:aaaa:1:next", 30000, kOne)});
     EXPECT_EQ(next.result, AcquireResult::kGranted);
     EXPECT_FALSE(Has(kOne)) << "the earlier token is replaced";
-    EXPECT_EQ(client.Release(Gone(kOne)).found, Ownership::kOther);
+    EXPECT_EQ(client.Release(Gone(kOne)).keys.at(0), Ownership::kOther);
     EXPECT_TRUE(Has("pg:aaaa:1:next")) << "its late release takes nothing away";
 }
 
@@ -224,9 +224,9 @@ TEST_F(ShareTest, IsExtendedAndFreedOnAFullServer) {
     EXPECT_FALSE(stays.ok) << "tried again later";
     EXPECT_EQ(stays.trouble.kind, TroubleKind::kOutOfMemory);
     foreign.Text({"CONFIG", "SET", "maxmemory", "0"});
-    EXPECT_EQ(client.Release(Gone(kTwo)).found, Ownership::kOurs);
+    EXPECT_EQ(client.Release(Gone(kTwo)).keys.at(0), Ownership::kOurs);
     foreign.Text({"CONFIG", "SET", "maxmemory", "1"});
-    EXPECT_EQ(client.Release(Gone(kOne)).found, Ownership::kOurs) << "the last one is deleted";
+    EXPECT_EQ(client.Release(Gone(kOne)).keys.at(0), Ownership::kOurs) << "the last one is deleted";
     EXPECT_EQ(foreign.Integer({"EXISTS", kKey}), 0);
 }
 
@@ -234,8 +234,8 @@ TEST_F(ShareTest, AValueThatOnlyLooksSharedBelongsToWhoWroteIt) {
     foreign.Text({"SET", kKey, "pg:intents:what=ever", "PX", "5000"});
     EXPECT_EQ(client.Acquire({Exclusive(kAlone)}).result, AcquireResult::kTaken);
     EXPECT_EQ(client.Extend({{kKey, kOne, 30000}}).keys.at(0), Ownership::kOther);
-    EXPECT_EQ(client.Release(Gone(kOne)).found, Ownership::kOther);
-    EXPECT_EQ(client.Release(Gone("what")).found, Ownership::kOther);
+    EXPECT_EQ(client.Release(Gone(kOne)).keys.at(0), Ownership::kOther);
+    EXPECT_EQ(client.Release(Gone("what")).keys.at(0), Ownership::kOther);
 }
 
 TEST_F(ShareTest, ADeadlockIsFoundThroughASharedKey) {

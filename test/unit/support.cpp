@@ -185,7 +185,12 @@ ExtendAnswer Client::Extend(const std::vector<ExtendKey> &keys) {
 
 ReleaseAnswer Client::Release(const ReleaseKey &key) {
     const ReplyOwner reply = Call(MakeRelease(key, 86400000));
-    return ParseRelease(ReplyView(reply.get()));
+    return ParseRelease(ReplyView(reply.get()), 1);
+}
+
+ReleaseAnswer Client::ReleaseAll(const std::vector<ReleaseKey> &keys) {
+    const ReplyOwner reply = Call(MakeReleases(keys));
+    return ParseRelease(ReplyView(reply.get()), keys.size());
 }
 
 RaiseAnswer Client::Raise(std::string_view key, std::string_view token, uint64_t given) {

@@ -79,6 +79,7 @@ class Client {
     AcquireAnswer Acquire(const std::vector<AcquireKey> &keys, AcquireOptions options = {});
     ExtendAnswer Extend(const std::vector<ExtendKey> &keys);
     ReleaseAnswer Release(const ReleaseKey &key);
+    ReleaseAnswer ReleaseAll(const std::vector<ReleaseKey> &keys);
     RaiseAnswer Raise(std::string_view key, std::string_view token, uint64_t given);
     uint64_t Time_us();
 
