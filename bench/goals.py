@@ -15,7 +15,8 @@ import psycopg2
 from generator import Generator
 from peers import s17_services
 from servers import poll
-from stage import (LOCKED, QUICK, ROUNDS, SKUS, SLICE_MS, TRIES, Bench, in_turns, middle, quantile, timed_ms)
+from stage import (LOCKED, MAX_CONNECTIONS, QUICK, ROUNDS, SKUS, SLICE_MS, TRIES, Bench, in_turns, middle,
+                   quantile, timed_ms)
 
 WORKER = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'inventory_lock worker'"
 
@@ -288,7 +289,8 @@ def s14_memory(bench):
     return [("S14", f"Redis connections at {count} backends; worker; a backend more than with the row lock",
              "one for each client", "≤ 4; < 32 MB; ≤ 1 MB",
              f"{clients / 2:g}; {worker / 1024:.1f} MB; {(backends[1] - backends[0]) / 1024:.2f} MB"),
-            ("", "shared memory at max_leases = 16384, 1,100 connections", "", "", f"{int(shared or 0) / 2**20:.1f} MB")]
+            ("", f"shared memory at max_leases = 16384, {MAX_CONNECTIONS:,} connections", "", "",
+             f"{int(shared or 0) / 2**20:.1f} MB")]
 
 
 def s15_growth(bench):

@@ -16,6 +16,7 @@ SLICE_MS = 500 if QUICK else 1500
 TRIES = 60 if QUICK else 300
 SKUS = 10000
 CLIENTS = 256
+MAX_CONNECTIONS = 1300  # the clients of the generator, a thousand more to measure memory, and some
 LOCKED = "SELECT quantity_after FROM inventory_lock.decrement_stock_on_purchase($1, 1)"
 
 
@@ -48,7 +49,7 @@ class Bench:
 
     def __init__(self):
         settings = {"shared_buffers": "512MB", "max_wal_size": "4GB", "checkpoint_timeout": "1h",
-                    "max_connections": 1100,
+                    "max_connections": MAX_CONNECTIONS,
                     "inventory_lock.max_leases": 16384}
         self.redis = Redis("goals_redis")
         self.one = Postgres("goals_one", redis=self.redis, settings=settings)
