@@ -4,6 +4,7 @@
 
 #include "commerce/json.hpp"
 #include "commerce/level_rows.hpp"
+#include "commerce/outbox.hpp"
 #include "commerce/reservations.hpp"
 #include "commerce/sold_out.hpp"
 #include "pg/injection.hpp"
@@ -74,8 +75,8 @@ int64 DeltaOf(const Adjustment &adjustment, const Level &level) {
 }
 
 // Changes the only level of a variant without locking its row first: most often nobody else has it,
-// and the update is the lock. nullopt, and nothing written, when it has been changed or locked by
-// somebody since it was seen, or there is anything to refuse: the row is locked for that.
+// and the update is the lock. nullopt, and nothing written, when it has been changed since it was
+// seen, or there is anything to refuse: the row is locked for that.
 std::optional<AdjustmentResult> AdjustSeen(Binding &binding, const Adjustment &adjustment,
                                            const StockNeed &need, StockLocks &locks,
                                            locking::WaitBudget &budget) {
@@ -92,10 +93,15 @@ std::optional<AdjustmentResult> AdjustSeen(Binding &binding, const Adjustment &a
     IL_INJECT("change-seen");
     change.grant = locks.FenceFor(need.variant.text, change.level);
     IL_INJECT("change-writing");
-    const auto written = WriteIfUnchanged(binding, change, adjustment.occasion);
+    std::optional<WrittenChange> written;
+    WaitForRow(locking::LockKind::kInventory, budget,
+               [&] { written = WriteIfUnchanged(binding, change, adjustment.occasion); });
     IL_INJECT("change-written");
-    return written ? std::optional<AdjustmentResult>(DescribeChange(change, *written))
-                   : std::nullopt;
+    if (!written) {
+        return std::nullopt;
+    }
+    WriteEvent(binding, change);
+    return DescribeChange(change, *written);
 }
 
 }  // namespace

@@ -306,8 +306,8 @@ bool IsInterrupted(const DirectTable *table) {
     return table != nullptr && table->writing;
 }
 
-bool UpdateDirectly(DirectTable *table, const RowVersion &version, RowLocked locked,
-                    const DirectValue *values, int count) {
+bool UpdateDirectly(DirectTable *table, const RowVersion &version, const DirectValue *values,
+                    int count) {
     OpenTable open(table);
     const Relation relation = open.relation();
     CheckCmdReplicaIdentity(relation, CMD_UPDATE);
@@ -332,8 +332,7 @@ bool UpdateDirectly(DirectTable *table, const RowVersion &version, RowLocked loc
         row->tts_tableOid = table->relation;
         open.CheckConstraints();
         bool moved = false;  // to a place that the indexes do not know
-        done = pg::UpdateTuple(relation, &tid, row, GetCurrentCommandId(true),
-                               locked == RowLocked::kYes, &moved) == TM_Ok;
+        done = pg::UpdateTuple(relation, &tid, row, GetCurrentCommandId(true), &moved) == TM_Ok;
         if (done && moved) {
             open.WriteIndexes(true);
         }

@@ -24,8 +24,6 @@ namespace inventory_lock::commerce {
 
 struct DirectTable;
 
-enum class RowLocked : uint8 { kNo, kYes };
-
 enum class DirectOperation : uint8 { kInsert, kUpdate };
 
 // One column's value to write.
@@ -55,11 +53,10 @@ void FreeDirectTable(DirectTable *table);
 // False for nullptr.
 bool IsInterrupted(const DirectTable *table);
 
-// Changes columns of a row. False, and nothing done, when that is not its newest version any more,
-// or somebody else has locked it: waits for nobody unless the caller has locked the row, and then
-// there is nobody to wait for.
-bool UpdateDirectly(DirectTable *table, const RowVersion &version, RowLocked locked,
-                    const DirectValue *values, int count);
+// Changes columns of a row. Waits for whoever else has locked it, as UPDATE does (lock_timeout).
+// False, and nothing done, when that is not its newest version any more.
+bool UpdateDirectly(DirectTable *table, const RowVersion &version, const DirectValue *values,
+                    int count);
 
 // Adds a row; raises as INSERT does. Fills in the values of the columns that `returned` names, in
 // the memory context of the caller.

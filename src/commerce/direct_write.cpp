@@ -106,7 +106,7 @@ bool CanWriteDirectly(Binding &binding) {
 }
 
 std::optional<WrittenChange> WriteDirectly(Binding &binding, const StockChange &change,
-                                           RowLocked locked, const Occasion &occasion) {
+                                           const Occasion &occasion) {
     const DirectWrites &writes = binding.writes();
     std::optional<int64> version = change.level.version;
     if (!change.level.row || version == std::numeric_limits<int64>::max() ||
@@ -125,8 +125,7 @@ std::optional<WrittenChange> WriteDirectly(Binding &binding, const StockChange &
     const Column *const id = binding.find(TableId::kMovement, "movement_id");
     DirectValue returned = {NumberOf(id), 0, true};
     const bool done = pg::Call([&] {
-        if (!UpdateDirectly(writes.level.table, *change.level.row, locked, level.values(),
-                            level.count())) {
+        if (!UpdateDirectly(writes.level.table, *change.level.row, level.values(), level.count())) {
             return false;
         }
         InsertDirectly(writes.movement.table, movement.values(), movement.count(), &returned,

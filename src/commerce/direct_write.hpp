@@ -18,6 +18,6 @@ bool CanWriteDirectly(Binding &binding);
 // Writes a change, if that can be done so. nullopt: nothing was written. Raises what the statements
 // would raise.
 std::optional<WrittenChange> WriteDirectly(Binding &binding, const StockChange &change,
-                                           RowLocked locked, const Occasion &occasion);
+                                           const Occasion &occasion);
 
 }  // namespace inventory_lock::commerce

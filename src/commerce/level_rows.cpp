@@ -201,19 +201,24 @@ Rows RunWaiting(Statement &statement, const Params &params, locking::WaitBudget 
     throw RowTimedOut();
 }
 
-// The same for LockDirectly(), which runs nobody's code that could look at the setting.
-std::optional<Level> LockDirectlyWaiting(Binding &binding, const StockNeed &need,
-                                         LockTupleMode mode, locking::WaitBudget &budget) {
+// The same for what runs no statement, and so nobody's code that could look at the setting.
+template <typename Wait>
+auto WaitDirectly(locking::WaitBudget &budget, Wait wait) {
     const int limit_ms = LimitMs(budget);
     try {
         const locking::ScopedLockTimeout timeout(limit_ms != 0 ? limit_ms : LockTimeout);
-        return LockDirectly(binding, need, mode);
+        return wait();
     } catch (const pg::PgError &error) {
         if (limit_ms == 0 || !IsLockTimeout(error)) {
             throw;
         }
     }
     throw RowTimedOut();
+}
+
+std::optional<Level> LockDirectlyWaiting(Binding &binding, const StockNeed &need,
+                                         LockTupleMode mode, locking::WaitBudget &budget) {
+    return WaitDirectly(budget, [&] { return LockDirectly(binding, need, mode); });
 }
 
 // Runs what locks rows, and counts how long that took and how it ended.
@@ -230,9 +235,11 @@ auto CountRowWait(locking::LockKind lock_kind, Run run) {
         auto rows = run();
         count(shared::Ended::kGot);
         return rows;
-    } catch (const pg::SqlError &) {  // our limit
-        shared::Count(kind, shared::Counter::kTimedOut);
-        count(shared::Ended::kTimedOut);
+    } catch (const pg::SqlError &error) {
+        if (error.sqlstate() == pg::kLockWaitTimeout) {  // our limit
+            shared::Count(kind, shared::Counter::kTimedOut);
+            count(shared::Ended::kTimedOut);
+        }
         throw;
     } catch (const pg::PgError &error) {
         const int state = error.edata != nullptr ? error.edata->sqlerrcode : 0;
@@ -330,6 +337,14 @@ std::optional<Level> SeeLevel(Binding &binding, const StockNeed &need,
         CoverProducts(binding, {need}, {{*level}}, budget);
     }
     return level;
+}
+
+void WaitForRow(locking::LockKind kind, locking::WaitBudget &budget,
+                const std::function<void()> &wait) {
+    CountRowWait(kind, [&] {
+        WaitDirectly(budget, wait);
+        return true;
+    });
 }
 
 std::vector<std::vector<Level>> PeekLevels(Binding &binding, const std::vector<StockNeed> &needs) {

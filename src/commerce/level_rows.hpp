@@ -19,6 +19,11 @@ std::vector<std::vector<Level>> LockLevels(Binding &binding, const std::vector<S
 // it has an intent on the row's product afterwards, if it was found.
 std::optional<Level> SeeLevel(Binding &binding, const StockNeed &need, locking::WaitBudget &budget);
 
+// Runs what waits, without a statement, for a row that somebody else has locked, within what is
+// left of the budget. Raises as LockRows does.
+void WaitForRow(locking::LockKind kind, locking::WaitBudget &budget,
+                const std::function<void()> &wait);
+
 // The same rows without any lock, for answers that change nothing.
 std::vector<std::vector<Level>> PeekLevels(Binding &binding, const std::vector<StockNeed> &needs);
 

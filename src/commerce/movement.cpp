@@ -223,8 +223,8 @@ const char *KindOf(const StockChange &change, const Occasion &occasion) {
 WrittenChange WriteChange(Binding &binding, const StockChange &change, const Occasion &occasion) {
     std::optional<WrittenChange> written;
     if (change.level.row && CanWriteDirectly(binding)) {
-        written = WithRequestKey(
-            occasion, [&] { return WriteDirectly(binding, change, RowLocked::kYes, occasion); });
+        written =
+            WithRequestKey(occasion, [&] { return WriteDirectly(binding, change, occasion); });
     }
     if (!written) {
         written = WriteByStatements(binding, change, occasion);
@@ -238,12 +238,7 @@ std::optional<WrittenChange> WriteIfUnchanged(Binding &binding, const StockChang
     if (!CanWriteDirectly(binding)) {
         return std::nullopt;
     }
-    const auto written = WithRequestKey(
-        occasion, [&] { return WriteDirectly(binding, change, RowLocked::kNo, occasion); });
-    if (written) {
-        WriteEvent(binding, change);
-    }
-    return written;
+    return WithRequestKey(occasion, [&] { return WriteDirectly(binding, change, occasion); });
 }
 
 bool CanWriteEachDirectly(Binding &binding, const std::vector<StockChange> &changes) {
@@ -262,8 +257,8 @@ std::vector<WrittenChange> WriteEachDirectly(Binding &binding,
         if (occasion.request_key) {
             one.request_key = *occasion.request_key + std::to_string(result.size() + 1);
         }
-        const auto written = WithRequestKey(
-            one, [&] { return WriteDirectly(binding, change, RowLocked::kYes, one); });
+        const auto written =
+            WithRequestKey(one, [&] { return WriteDirectly(binding, change, one); });
         result.push_back(written ? *written : WriteByStatements(binding, change, one));
     }
     return result;

@@ -63,20 +63,20 @@ inline IndexScanDesc BeginIndexScan(Relation table, Relation index, Snapshot sna
 #endif
 }
 
-// Replaces a row by the one in `slot`; *moved: indexes need the new one.
+// Replaces a row by the one in `slot`, once nobody else has it; *moved: indexes need the new one.
 // table_tuple_update says by an enumeration since 16 which of them do.
 inline TM_Result UpdateTuple(Relation table, ItemPointer tid, TupleTableSlot *slot,
-                             CommandId command, bool wait, bool *moved) {
+                             CommandId command, bool *moved) {
     TM_FailureData failure;
     LockTupleMode mode;
 #if PG_VERSION_NUM >= 160000
     TU_UpdateIndexes indexes = TU_None;
     const TM_Result result = table_tuple_update(table, tid, slot, command, InvalidSnapshot,
-                                                InvalidSnapshot, wait, &failure, &mode, &indexes);
+                                                InvalidSnapshot, true, &failure, &mode, &indexes);
     *moved = indexes != TU_None;
 #else
     const TM_Result result = table_tuple_update(table, tid, slot, command, InvalidSnapshot,
-                                                InvalidSnapshot, wait, &failure, &mode, moved);
+                                                InvalidSnapshot, true, &failure, &mode, moved);
 #endif
     return result;
 }

@@ -77,16 +77,28 @@ is($buyer->sent_error, 'IL010', 'as long as the call may wait');
 $buyer->run('ROLLBACK');
 $writer->run('COMMIT');
 
+for my $way (qw(COMMIT ROLLBACK))
+{
+    stop_between($sale);
+    $writer->run('BEGIN');
+    $writer->run(q{UPDATE shop.stock_level SET on_hand = 50 WHERE variant_id = '42'}) if $way eq 'ROLLBACK';
+    $writer->run(q{SELECT 1 FROM shop.stock_level WHERE variant_id = '42' FOR SHARE});
+    $redis->thaw;
+    $node->poll_until(
+        sub { $node->value(q{SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = } . $buyer->pid) eq 't' },
+        'the buyer waits for the row');
+    $writer->run($way);
+    is(($buyer->result)[0], '1000 999', "who has had the row and changed nothing ($way) is waited for");
+    $buyer->run('COMMIT');
+}
+
 stop_between($sale);
 $writer->run('BEGIN');
 $writer->run(q{SELECT 1 FROM shop.stock_level WHERE variant_id = '42' FOR KEY SHARE});
 $redis->thaw;
-$node->poll_until(
-    sub { $node->value(q{SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = } . $buyer->pid) eq 't' },
-    'the buyer waits for the row');
-$writer->run('COMMIT');
-is(($buyer->result)[0], '1000 999', 'and who shares it as well');
+is(($buyer->result)[0], '1000 999', 'a foreign key that points at the row is not waited for');
 $buyer->run('COMMIT');
+$writer->run('COMMIT');
 
 stop_between($sale);
 $writer->run(q{DELETE FROM shop.stock_level WHERE variant_id = '42'});
