@@ -222,7 +222,14 @@ class OpenTable final {
     Relation relation() const { return relation_; }
     TupleTableSlot *row() const { return row_; }
 
-    void CheckConstraints() {
+    // Completes the row, whose other values are there already, and checks it.
+    void Fill(const DirectValue *values, int count) {
+        for (int i = 0; i < count; i++) {
+            row_->tts_values[values[i].number - 1] = values[i].value;
+            row_->tts_isnull[values[i].number - 1] = values[i].is_null;
+        }
+        ExecStoreVirtualTuple(row_);
+        row_->tts_tableOid = table_->relation;
         if (RelationGetDescr(relation_)->constr != nullptr) {
             ExecConstraints(table_->result, row_, table_->estate);
         }
@@ -324,13 +331,7 @@ bool UpdateDirectly(DirectTable *table, const RowVersion &version, const DirectV
         const auto columns = static_cast<size_t>(RelationGetDescr(relation)->natts);
         memcpy(row->tts_values, before->tts_values, columns * sizeof(Datum));
         memcpy(row->tts_isnull, before->tts_isnull, columns * sizeof(bool));
-        for (int i = 0; i < count; i++) {
-            row->tts_values[values[i].number - 1] = values[i].value;
-            row->tts_isnull[values[i].number - 1] = values[i].is_null;
-        }
-        ExecStoreVirtualTuple(row);
-        row->tts_tableOid = table->relation;
-        open.CheckConstraints();
+        open.Fill(values, count);
         bool moved = false;  // to a place that the indexes do not know
         done = pg::UpdateTuple(relation, &tid, row, GetCurrentCommandId(true), &moved) == TM_Ok;
         if (done && moved) {
@@ -356,13 +357,7 @@ void InsertDirectly(DirectTable *table, const DirectValue *values, int count, Di
                 ExecEvalExpr(value, GetPerTupleExprContext(table->estate), &row->tts_isnull[i]);
         }
     }
-    for (int i = 0; i < count; i++) {
-        row->tts_values[values[i].number - 1] = values[i].value;
-        row->tts_isnull[values[i].number - 1] = values[i].is_null;
-    }
-    ExecStoreVirtualTuple(row);
-    row->tts_tableOid = table->relation;
-    open.CheckConstraints();
+    open.Fill(values, count);
     table_tuple_insert(relation, row, GetCurrentCommandId(true), 0, nullptr);
     open.WriteIndexes(false);
     const MemoryContext own = MemoryContextSwitchTo(open.outer());
