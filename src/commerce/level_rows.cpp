@@ -331,8 +331,7 @@ std::optional<Level> SeeLevel(Binding &binding, const StockNeed &need,
         binding.fences_in_ledger()) {
         return std::nullopt;
     }
-    auto level =
-        CountRowWait(locking::LockKind::kInventory, [&] { return ReadDirectly(binding, need); });
+    auto level = ReadDirectly(binding, need);
     if (level) {
         CoverProducts(binding, {need}, {{*level}}, budget);
     }
