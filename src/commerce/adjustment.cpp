@@ -2,6 +2,7 @@
 
 #include "commerce/adjustment.hpp"
 
+#include "commerce/direct_write.hpp"
 #include "commerce/json.hpp"
 #include "commerce/level_rows.hpp"
 #include "commerce/outbox.hpp"
@@ -80,6 +81,9 @@ int64 DeltaOf(const Adjustment &adjustment, const Level &level) {
 std::optional<AdjustmentResult> AdjustSeen(Binding &binding, const Adjustment &adjustment,
                                            const StockNeed &need, StockLocks &locks,
                                            locking::WaitBudget &budget) {
+    if (!CanWriteDirectly(binding)) {
+        return std::nullopt;
+    }
     const auto level = SeeLevel(binding, need, budget);
     if (!level || IsShort({*level}, adjustment) ||
         (adjustment.expected && level->on_hand != *adjustment.expected)) {
