@@ -42,14 +42,12 @@ NeedIndex IndexNeeds(const std::vector<BulkItem> &items) {
     return index;
 }
 
-// How many needs are worked off at a time, while Redis is asked for the locks of the next: the
-// first few soon, later ones with few statements.
-constexpr size_t kFirstPart = 256;
-constexpr size_t kPart = 1024;
+// How many needs are worked off at a time, while Redis is asked for the locks of the next as many.
+constexpr size_t kPart = 256;
 
 // The end of the part that begins here. Needs of one variant can mean the same level.
 size_t EndOfPart(const std::vector<StockNeed> &needs, size_t begin) {
-    size_t end = std::min(needs.size(), begin + (begin == 0 ? kFirstPart : kPart));
+    size_t end = std::min(needs.size(), begin + kPart);
     while (end < needs.size() && needs[end].variant.text == needs[end - 1].variant.text) {
         end++;
     }
