@@ -79,13 +79,13 @@ int64 DeltaOf(const Adjustment &adjustment, const Level &level) {
 // and the update is the lock. nullopt, and nothing written, when it has been changed since it was
 // seen, or there is anything to refuse: the row is locked for that.
 std::optional<AdjustmentResult> AdjustSeen(Binding &binding, const Adjustment &adjustment,
-                                           const StockNeed &need, StockLocks &locks,
-                                           locking::WaitBudget &budget) {
+                                           const StockNeed &need, const SeenLevels &seen,
+                                           StockLocks &locks, locking::WaitBudget &budget) {
     if (!CanWriteDirectly(binding)) {
         return std::nullopt;
     }
-    const auto level = SeeLevel(binding, need, budget);
-    if (!level || IsShort({*level}, adjustment) ||
+    const Level *const level = OnlyLevelToWrite(binding, need, seen, budget);
+    if (level == nullptr || IsShort({*level}, adjustment) ||
         (adjustment.expected && level->on_hand != *adjustment.expected)) {
         return std::nullopt;
     }
@@ -94,7 +94,6 @@ std::optional<AdjustmentResult> AdjustSeen(Binding &binding, const Adjustment &a
     change.level = *level;
     change.delta = DeltaOf(adjustment, change.level);
     AddToStock(binding, change.level, change.delta);
-    IL_INJECT("change-seen");
     change.grant = locks.FenceFor(need.variant.text, change.level);
     IL_INJECT("change-writing");
     std::optional<WrittenChange> written;
@@ -192,14 +191,17 @@ AdjustmentResult AdjustStock(Binding &binding, const Adjustment &adjustment,
             RememberEnough(needs);
         }
     }
-    StockLocks locks = StockLocks::Acquire(binding, needs, budget);
+    StockLocks locks = StockLocks::Ask(binding, needs, budget);
+    const SeenLevels seen = SeeLevels(binding, needs);
+    IL_INJECT("change-seen");
+    locks.AwaitAll(budget);
     if (auto answer = FindEarlierAnswer(binding, adjustment, need)) {
         return *answer;
     }
-    if (auto answer = AdjustSeen(binding, adjustment, need, locks, budget)) {
+    if (auto answer = AdjustSeen(binding, adjustment, need, seen, locks, budget)) {
         return *answer;
     }
-    std::vector<std::vector<Level>> locked = LockLevels(binding, needs, budget);
+    std::vector<std::vector<Level>> locked = LockLevels(binding, needs, budget, seen);
     if (IsShort(locked[0], adjustment) && FreeExpiredHolds(binding, locks, needs, locked)) {
         locked = LockLevels(binding, needs, budget);
     }

@@ -235,6 +235,31 @@ std::optional<Level> LockDirectly(Binding &binding, const StockNeed &need, LockT
     return FindLevel(binding, need, &mode);
 }
 
+bool LockIfUnchanged(const Binding &binding, const RowVersion &version, LockTupleMode mode) {
+    const Oid oid = binding.table(TableId::kStockLevel).oid;
+    return pg::Call([&] {
+        CHECK_FOR_INTERRUPTS();
+        const Relation relation = table_open(oid, NoLock);
+        // The slot keeps the version where it is while it is compared and locked.
+        TupleTableSlot *const there = table_slot_create(relation, nullptr);
+        TupleTableSlot *const locked = table_slot_create(relation, nullptr);
+        PushStatementSnapshot();
+        ItemPointerData tid = version.tid;
+        TM_FailureData failure;
+        const bool good =
+            table_tuple_fetch_row_version(relation, &tid, SnapshotSelf, there) &&
+            XminOf(there) == version.xmin &&
+            table_tuple_lock(relation, &tid, GetActiveSnapshot(), locked, GetCurrentCommandId(true),
+                             mode, LockWaitBlock, TUPLE_LOCK_FLAG_LOCK_UPDATE_IN_PROGRESS,
+                             &failure) == TM_Ok;
+        PopActiveSnapshot();
+        ExecDropSingleTupleTableSlot(locked);
+        ExecDropSingleTupleTableSlot(there);
+        table_close(relation, NoLock);
+        return good;
+    });
+}
+
 std::optional<Level> ReadDirectly(Binding &binding, const StockNeed &need) {
     return FindLevel(binding, need, nullptr);
 }

@@ -20,6 +20,10 @@ namespace inventory_lock::commerce {
 // committed last. nullopt: run the statement. May raise 55P03, as the statement would.
 std::optional<Level> LockDirectly(Binding &binding, const StockNeed &need, LockTupleMode mode);
 
+// Locks a row that was found before, if it is still the same version. False, and nothing locked,
+// when it is not. May raise 55P03.
+bool LockIfUnchanged(const Binding &binding, const RowVersion &version, LockTupleMode mode);
+
 // The same row as a statement that begins now would see it, not locked: Level::row says which
 // version that was.
 std::optional<Level> ReadDirectly(Binding &binding, const StockNeed &need);

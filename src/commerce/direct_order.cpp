@@ -146,7 +146,7 @@ std::optional<WrittenOrder> WriteOrderDirectly(Binding &binding, const OrderRequ
     order.Numeric(kTotal, request.total);
     order.Text(kCurrency, request.currency);
     order.Value(kData, request.data);
-    order.Text(kFingerprint, request.fingerprint);
+    order.Text(kFingerprint, request.Fingerprint());
     order.Value(kResponse, response);
     const Column &id = binding.column(TableId::kOrders, "order_id");
     const Column *const created_at = binding.find(TableId::kOrders, "created_at");

@@ -265,77 +265,98 @@ Params ParamsOf(const StockNeed &need) {
     return params;
 }
 
-std::vector<Level> LockOne(Binding &binding, const StockNeed &need, locking::WaitBudget &budget) {
-    const bool no_key = UseNoKeyUpdate(binding);
-    return CountRowWait(locking::LockKind::kInventory, [&] {
-        std::vector<Level> levels;
-        if (const auto level = LockDirectlyWaiting(
-                binding, need, no_key ? LockTupleNoKeyExclusive : LockTupleExclusive, budget)) {
-            levels.push_back(*level);
-            return levels;
-        }
-        Statement &statement = no_key ? binding.Plan(PlanId::kLockLevelNoKey, BuildLockOneNoKey)
-                                      : binding.Plan(PlanId::kLockLevel, BuildLockOne);
-        const Rows rows = RunWaiting(statement, ParamsOf(need), budget);
-        for (size_t i = 0; i < rows.size(); i++) {
-            levels.push_back(ReadLevel(rows, i));
-        }
+std::vector<Level> LockOne(Binding &binding, const StockNeed &need, LockTupleMode mode,
+                           locking::WaitBudget &budget) {
+    std::vector<Level> levels;
+    if (const auto level = LockDirectlyWaiting(binding, need, mode, budget)) {
+        levels.push_back(*level);
         return levels;
+    }
+    Statement &statement = mode == LockTupleNoKeyExclusive
+                               ? binding.Plan(PlanId::kLockLevelNoKey, BuildLockOneNoKey)
+                               : binding.Plan(PlanId::kLockLevel, BuildLockOne);
+    const Rows rows = RunWaiting(statement, ParamsOf(need), budget);
+    for (size_t i = 0; i < rows.size(); i++) {
+        levels.push_back(ReadLevel(rows, i));
+    }
+    return levels;
+}
+
+// False when a row is no longer the one that was seen: all have to be locked anew.
+bool LockEachSeen(Binding &binding, const std::vector<std::vector<Level>> &seen, LockTupleMode mode,
+                  locking::WaitBudget &budget) {
+    return std::all_of(seen.begin(), seen.end(), [&](const std::vector<Level> &levels) {
+        return WaitDirectly(budget,
+                            [&] { return LockIfUnchanged(binding, *levels.front().row, mode); });
     });
 }
 
 // False when the statement has to be run; it locks what has been locked once more.
-bool LockEachDirectly(Binding &binding, const std::vector<StockNeed> &needs,
+bool LockEachDirectly(Binding &binding, const std::vector<StockNeed> &needs, LockTupleMode mode,
                       locking::WaitBudget &budget, std::vector<std::vector<Level>> *levels) {
+    for (const StockNeed &need : needs) {
+        const auto level = LockDirectlyWaiting(binding, need, mode, budget);
+        if (!level) {
+            levels->clear();
+            return false;
+        }
+        levels->push_back({*level});
+    }
+    return true;
+}
+
+std::vector<std::vector<Level>> LockRowsOf(Binding &binding, const std::vector<StockNeed> &needs,
+                                           locking::WaitBudget &budget, const SeenLevels &seen) {
     const LockTupleMode mode =
         UseNoKeyUpdate(binding) ? LockTupleNoKeyExclusive : LockTupleExclusive;
-    const bool all = CountRowWait(locking::LockKind::kInventory, [&] {
-        for (const StockNeed &need : needs) {
-            const auto level = LockDirectlyWaiting(binding, need, mode, budget);
-            if (!level) {
-                return false;
-            }
-            levels->push_back({*level});
-        }
-        return true;
-    });
-    if (!all) {
-        levels->clear();
+    if (seen && LockEachSeen(binding, *seen, mode, budget)) {
+        return *seen;
     }
-    return all;
+    if (needs.size() == 1) {
+        return {LockOne(binding, needs[0], mode, budget)};
+    }
+    std::vector<std::vector<Level>> levels;
+    if (LockEachDirectly(binding, needs, mode, budget, &levels)) {
+        return levels;
+    }
+    Statement &statement = mode == LockTupleNoKeyExclusive
+                               ? binding.Plan(PlanId::kLockLevelsNoKey, BuildLockManyNoKey)
+                               : binding.Plan(PlanId::kLockLevels, BuildLockMany);
+    return ReadMany(RunWaiting(statement, ArraysOf(binding, needs), budget), needs.size());
 }
 
 }  // namespace
 
 std::vector<std::vector<Level>> LockLevels(Binding &binding, const std::vector<StockNeed> &needs,
-                                           locking::WaitBudget &budget) {
-    std::vector<std::vector<Level>> levels;
-    if (needs.size() == 1) {
-        levels.push_back(LockOne(binding, needs[0], budget));
-    } else if (!LockEachDirectly(binding, needs, budget, &levels)) {
-        Statement &statement = UseNoKeyUpdate(binding)
-                                   ? binding.Plan(PlanId::kLockLevelsNoKey, BuildLockManyNoKey)
-                                   : binding.Plan(PlanId::kLockLevels, BuildLockMany);
-        levels = ReadMany(
-            LockRows(locking::LockKind::kInventory, statement, ArraysOf(binding, needs), budget),
-            needs.size());
-    }
+                                           locking::WaitBudget &budget, const SeenLevels &seen) {
+    std::vector<std::vector<Level>> levels = CountRowWait(
+        locking::LockKind::kInventory, [&] { return LockRowsOf(binding, needs, budget, seen); });
     CoverProducts(binding, needs, levels, budget);
     FillDerived(binding, needs, &levels);
     return levels;
 }
 
-std::optional<Level> SeeLevel(Binding &binding, const StockNeed &need,
+SeenLevels SeeLevels(Binding &binding, const std::vector<StockNeed> &needs) {
+    std::vector<std::vector<Level>> levels;
+    levels.reserve(needs.size());
+    for (const StockNeed &need : needs) {
+        auto level = ReadDirectly(binding, need);
+        if (!level) {
+            return std::nullopt;
+        }
+        levels.push_back({std::move(*level)});
+    }
+    return levels;
+}
+
+const Level *OnlyLevelToWrite(Binding &binding, const StockNeed &need, const SeenLevels &seen,
                               locking::WaitBudget &budget) {
-    if (pg::settings::row_lock == pg::settings::kRowLockUpdate || binding.counts_holds() ||
+    if (!seen || pg::settings::row_lock == pg::settings::kRowLockUpdate || binding.counts_holds() ||
         binding.fences_in_ledger()) {
-        return std::nullopt;
+        return nullptr;
     }
-    auto level = ReadDirectly(binding, need);
-    if (level) {
-        CoverProducts(binding, {need}, {{*level}}, budget);
-    }
-    return level;
+    CoverProducts(binding, {need}, *seen, budget);
+    return &seen->front().front();
 }
 
 void WaitForRow(locking::LockKind kind, locking::WaitBudget &budget,

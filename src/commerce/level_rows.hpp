@@ -9,15 +9,25 @@
 
 namespace inventory_lock::commerce {
 
-// Locks the rows of all needs, which must be sorted: for each need its rows by location, bytewise.
-// Whoever calls it has intents on the products of these rows afterwards.
-std::vector<std::vector<Level>> LockLevels(Binding &binding, const std::vector<StockNeed> &needs,
-                                           locking::WaitBudget &budget);
+// The rows of some needs as they were when nobody had locked them, one for each need.
+using SeenLevels = std::optional<std::vector<std::vector<Level>>>;
 
-// The only row of a need, not locked: for a change that is written only if this is its newest
-// version (WriteIfUnchanged). nullopt when that cannot be done here; LockLevels then. Whoever calls
-// it has an intent on the row's product afterwards, if it was found.
-std::optional<Level> SeeLevel(Binding &binding, const StockNeed &need, locking::WaitBudget &budget);
+// Looks the rows up, for a call that waits for its keys meanwhile. nullopt when a statement is
+// needed for that, or a need has not just one row.
+SeenLevels SeeLevels(Binding &binding, const std::vector<StockNeed> &needs);
+
+// Locks the rows of all needs, which must be sorted: for each need its rows by location, bytewise.
+// Whoever calls it has intents on the products of these rows afterwards. Rows that are still those
+// that were `seen` are not looked up again.
+std::vector<std::vector<Level>> LockLevels(Binding &binding, const std::vector<StockNeed> &needs,
+                                           locking::WaitBudget &budget,
+                                           const SeenLevels &seen = std::nullopt);
+
+// The only row of a need, for a change that is written without locking it first, and only if this
+// is its newest version (WriteIfUnchanged). nullptr when that cannot be done here; LockLevels then.
+// Whoever calls it has an intent on the row's product afterwards.
+const Level *OnlyLevelToWrite(Binding &binding, const StockNeed &need, const SeenLevels &seen,
+                              locking::WaitBudget &budget);
 
 // Runs what waits, without a statement, for a row that somebody else has locked, within what is
 // left of the budget. Raises as LockRows does.

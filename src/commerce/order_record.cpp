@@ -209,7 +209,7 @@ WrittenOrder WriteByStatement(Binding &binding, const OrderRequest &request, con
         .Text(request.total)
         .Text(request.currency)
         .Value(request.data)
-        .Text(request.fingerprint)
+        .Text(request.Fingerprint())
         .Value(response)
         .Array(variants, variant_column.type)
         .Array(locations, location_column != nullptr ? location_column->type : TEXTOID)

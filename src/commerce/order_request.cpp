@@ -272,11 +272,17 @@ OrderRequest ReadOrderRequest(const Binding &binding, const std::string &user_id
     const std::string reservation =
         request.reservation_id ? ",\"reservation\":" + JsonString(*request.reservation_id) : "";
     const std::string partial = options.partial_available ? ",\"partial\":\"available\"" : "";
-    request.fingerprint =
-        kFingerprintVersion + Sha256("{\"lines\":" + CanonicalLines(request.lines) +
-                                     ",\"data\":" + request.data_canonical + reservation + partial +
-                                     CanonicalLocations(options) + "}");
+    request.canonical = "{\"lines\":" + CanonicalLines(request.lines) +
+                        ",\"data\":" + request.data_canonical + reservation + partial +
+                        CanonicalLocations(options) + "}";
     return request;
+}
+
+const std::string &OrderRequest::Fingerprint() const {
+    if (fingerprint_.empty()) {
+        fingerprint_ = kFingerprintVersion + Sha256(canonical);
+    }
+    return fingerprint_;
 }
 
 std::vector<LineSelector> ReadLineSelectors(const Json &lines) {

@@ -40,9 +40,15 @@ struct OrderRequest {
     Datum data = 0;                     // jsonb
     std::optional<std::string> currency;
     std::optional<std::string> total;  // nullopt when a line has no price
-    std::string fingerprint;
     std::string data_canonical;
+    std::string canonical;  // all that the fingerprint is of
     std::optional<std::string> reservation_id;
+
+    // Computed when it is asked for first.
+    const std::string &Fingerprint() const;
+
+  private:
+    mutable std::string fingerprint_;
 };
 
 // IL022 unless the key has 1 to 255 bytes and no control characters.

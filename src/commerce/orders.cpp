@@ -47,7 +47,7 @@ std::optional<OrderAnswer> Replay(Binding &binding, const OrderRequest &request,
     }
     bool is_null;
     const Datum stored = rows.Value(0, 2, &is_null);
-    if (rows.Text(0, 1) != request.fingerprint) {
+    if (rows.Text(0, 1) != request.Fingerprint()) {
         const Json data = ReadJson(rows.Value(0, 3, &is_null));
         throw pg::SqlError(
             pg::kIdempotencyKeyReused,
@@ -326,10 +326,11 @@ locking::Grant LockOrderOrFail(const OrderRequest &request, const Id &user) {
 
 // Takes the locks of the order and of its stock: with one request to Redis, unless the request's
 // own lock must not be waited for, or a hold, which only that lock keeps in place, says what else
-// is needed.
+// is needed. While Redis is asked, the rows are looked up.
 struct OrderLocks {
     locking::Grant order;
     std::optional<StockLocks> stock;
+    SeenLevels seen;
 };
 
 OrderLocks LockOrder(Binding &binding, const OrderRequest &request, const Id &user,
@@ -343,8 +344,13 @@ OrderLocks LockOrder(Binding &binding, const OrderRequest &request, const Id &us
     } else if (request.reservation_id) {
         locks.order = locking::AcquireLocks(waited_for, budget)[0];
     } else {
-        locks.stock = StockLocks::Acquire(binding, NeedsOf(demands), budget, waited_for);
-        locks.order = locks.stock->others()[0];
+        const std::vector<StockNeed> needs = NeedsOf(demands);
+        locks.stock = StockLocks::Ask(binding, needs, budget, waited_for);
+        request.Fingerprint();
+        locks.seen = SeeLevels(binding, needs);
+        IL_INJECT("order-seen");
+        locks.stock->AwaitAll(budget);
+        locks.order = *locking::HeldLock(waited_for.front().key);
     }
     return locks;
 }
@@ -402,7 +408,7 @@ OrderAnswer PlaceOrder(Binding &binding, const OrderRequest &request, const Orde
         hold = LockHold(binding, *hold, budget);
         own = UnitsOf(*hold);
     }
-    std::vector<std::vector<Level>> levels = LockLevels(binding, needs, budget);
+    std::vector<std::vector<Level>> levels = LockLevels(binding, needs, budget, order_locks.seen);
     IL_INJECT("order-rows-locked");
     Allocation allocation = Allocate(demands, LevelsOf(demands, needs, levels), own, rules);
     if (allocation.short_of_stock && FreeExpiredHolds(binding, locks, needs, levels, hold)) {

@@ -6,8 +6,8 @@
 //                 FOR KEY SHARE, so that the answer's commit flushes behind the first writer's)
 //   order lock    nobody else processes this user's key
 //   stock locks   all variants, sorted, all or nothing; in the same request to Redis where the
-//   order
-//                 neither fails on a conflict nor uses a reservation
+//                 order neither fails on a conflict nor uses a reservation, and then the rows are
+//                 looked up while Redis is asked
 //   replay        the look is repeated
 //   limit         with options.purchase_limit: see purchase_limit.hpp
 //   stock rows    in the same order

@@ -110,37 +110,46 @@ void StockLocks::FindKeys(Binding &binding, const std::vector<StockNeed> &needs)
 }
 
 StockLocks StockLocks::Acquire(Binding &binding, const std::vector<StockNeed> &needs,
-                               locking::WaitBudget &budget,
-                               std::vector<locking::LockRequest> with) {
-    StockLocks locks;
-    locks.FindKeys(binding, needs);
-    const size_t others = with.size();
-    std::vector<locking::LockRequest> requests = std::move(with);
-    for (const auto *more : {&locks.requests_, &locks.intents_}) {
-        requests.insert(requests.end(), more->begin(), more->end());
-    }
-    const std::vector<locking::Grant> grants = locking::AcquireLocks(requests, budget);
-    for (size_t i = requests.size() - locks.intents_.size(); i < grants.size(); i++) {
-        locks.products_in_redis_ = locks.products_in_redis_ && grants[i].redis;
-    }
-    locks.others_.assign(grants.begin(), grants.begin() + static_cast<ptrdiff_t>(others));
+                               locking::WaitBudget &budget) {
+    StockLocks locks = Begin(binding, needs, budget);
+    locks.AwaitAll(budget);
+    return locks;
+}
+
+StockLocks StockLocks::Ask(Binding &binding, const std::vector<StockNeed> &needs,
+                           locking::WaitBudget &budget,
+                           const std::vector<locking::LockRequest> &with) {
+    StockLocks locks = Begin(binding, needs, budget, with);
+    locks.sequence_->AskAhead(budget);
     return locks;
 }
 
 StockLocks StockLocks::Begin(Binding &binding, const std::vector<StockNeed> &needs,
-                             locking::WaitBudget &budget) {
+                             locking::WaitBudget &budget,
+                             const std::vector<locking::LockRequest> &with) {
     StockLocks locks;
     locks.FindKeys(binding, needs);
-    std::vector<locking::LockRequest> requests = locks.requests_;
-    requests.insert(requests.end(), locks.intents_.begin(), locks.intents_.end());
+    std::vector<locking::LockRequest> requests = with;
+    for (const auto *more : {&locks.requests_, &locks.intents_}) {
+        requests.insert(requests.end(), more->begin(), more->end());
+    }
     locks.sequence_.emplace(requests, budget);
     return locks;
 }
 
-void StockLocks::Await(size_t first, size_t end, locking::WaitBudget &budget) {
+void StockLocks::AwaitAll(locking::WaitBudget &budget) {
+    sequence_->AwaitAll(budget);
+    AwaitIntents(budget);
+}
+
+void StockLocks::AwaitIntents(locking::WaitBudget &budget) {
     for (const locking::LockRequest &intent : std::exchange(intents_, {})) {
         products_in_redis_ = products_in_redis_ && sequence_->Await(intent, budget).redis;
     }
+}
+
+void StockLocks::Await(size_t first, size_t end, locking::WaitBudget &budget) {
+    AwaitIntents(budget);
     const size_t last = keys_end_[end - 1];
     size_t i = first > 0 ? keys_end_[first - 1] : 0;
     if (!per_location_) {

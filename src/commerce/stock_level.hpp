@@ -71,17 +71,22 @@ class StockLocks final {
   public:
     // Takes the keys of all needs (sorted), with intents on their products, or raises. With row
     // level security, raises IL002 first for a variant of which the caller sees no row.
-    // `with`: locks to take in the same request to Redis, before these; others().front() is what
-    // the first of them got.
     static StockLocks Acquire(Binding &binding, const std::vector<StockNeed> &needs,
-                              locking::WaitBudget &budget,
-                              std::vector<locking::LockRequest> with = {});
-    const std::vector<locking::Grant> &others() const { return others_; }
+                              locking::WaitBudget &budget);
 
-    // The same for a call that works its needs off in order: has the gates of all keys, and awaits
-    // the locks of the needs [first, end) when it comes to them (locking::LockSequence).
+    // The same for a call that has something else to do meanwhile: takes the gates and has Redis
+    // asked; AwaitAll() waits for it.
+    // `with`: locks to take in the same request to Redis, before these.
+    static StockLocks Ask(Binding &binding, const std::vector<StockNeed> &needs,
+                          locking::WaitBudget &budget,
+                          const std::vector<locking::LockRequest> &with = {});
+    void AwaitAll(locking::WaitBudget &budget);
+
+    // And for one that works its needs off in order: has the gates of all keys, and awaits the
+    // locks of the needs [first, end) when it comes to them (locking::LockSequence).
     static StockLocks Begin(Binding &binding, const std::vector<StockNeed> &needs,
-                            locking::WaitBudget &budget);
+                            locking::WaitBudget &budget,
+                            const std::vector<locking::LockRequest> &with = {});
     void Await(size_t first, size_t end, locking::WaitBudget &budget);
 
     // The fence to write into this row. The row must be locked.
@@ -90,12 +95,12 @@ class StockLocks final {
   private:
     std::string KeyOf(const std::string &variant, const std::string &location) const;
     void FindKeys(Binding &binding, const std::vector<StockNeed> &needs);
+    void AwaitIntents(locking::WaitBudget &budget);
 
     std::vector<locking::LockRequest> requests_;  // for the keys of the needs, one after the other
     std::vector<size_t> keys_end_;                // of each need, in requests_
     std::vector<locking::LockRequest> intents_;   // on products
     std::optional<locking::LockSequence> sequence_;
-    std::vector<locking::Grant> others_;
     bool per_location_ = false;
     bool products_in_redis_ = true;  // the products' keys are excluded there too
 };

@@ -189,8 +189,9 @@ bool Before(const LockRequest *a, const LockRequest *b) {
     return rank(a) != rank(b) ? rank(a) < rank(b) : a->key < b->key;
 }
 
-// What a LockSequence asks for first: few, for there is nothing to do until they are there.
-constexpr size_t kFirstKeys = 256;
+// What a LockSequence asks for at a time while its caller works: few, for the first are waited for
+// with nothing to do, and later ones are to come while as many are worked off.
+constexpr size_t kKeysAhead = 256;
 
 // Moves *next to the first hold that has its gate alone, and counts those from there on, as many as
 // one request may ask for.
@@ -281,9 +282,8 @@ void LockSequence::TakeGates(const std::vector<const LockRequest *> &sorted, Wai
 }
 
 void LockSequence::TakeLeasesOfNext(bool ask_ahead, WaitBudget &budget) {
-    const bool first_few = ask_ahead && next_ == first_;
-    const size_t count =
-        Outstanding(&next_, end_, first_few ? kFirstKeys : shared::kMaxKeysPerRequest);
+    const size_t limit = ask_ahead ? kKeysAhead : shared::kMaxKeysPerRequest;
+    const size_t count = Outstanding(&next_, end_, limit);
     if (count == 0) {
         return;
     }
@@ -299,7 +299,7 @@ void LockSequence::TakeLeasesOfNext(bool ask_ahead, WaitBudget &budget) {
     }
     next_ += count;
     size_t following = next_;
-    const size_t more = Outstanding(&following, end_);
+    const size_t more = Outstanding(&following, end_, limit);
     if (more > 0 && ask_ahead && !budget.no_wait()) {
         AskForLeasesAhead(following, more);
     }
@@ -343,6 +343,13 @@ void LockSequence::LogSlowWait(const WaitBudget &budget) const {
                              hold->key, holder, end_ - first_, ProtectionOf(hold), waited_ms,
                              gate_ms_, waited_ms - gate_ms_)));
     });
+}
+
+void LockSequence::AskAhead(const WaitBudget &budget) {
+    const size_t count = Outstanding(&next_, end_);
+    if (count > 0 && !budget.no_wait()) {
+        AskForLeasesAhead(next_, count);
+    }
 }
 
 void LockSequence::AwaitAll(WaitBudget &budget) {

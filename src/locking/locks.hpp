@@ -74,6 +74,9 @@ class LockSequence final {
     // Takes the gates. Raises as AcquireLocks().
     LockSequence(const std::vector<LockRequest> &requests, WaitBudget &budget);
 
+    // Has Redis asked for the first leases, so that the caller can go on with what needs no lock.
+    void AskAhead(const WaitBudget &budget);
+
     // Waits for one of the requested locks and all before it. Raises as AcquireLocks().
     Grant Await(const LockRequest &request, WaitBudget &budget);
     void AwaitAll(WaitBudget &budget);

@@ -1,6 +1,7 @@
 # The row of a single level is written as it was seen, without being locked first. What comes between
 # seeing and writing is never lost: a plain SQL writer that changes, locks or deletes the row then. The
 # window is held open by a row with a fence so high that Redis is asked for a higher one, and is frozen.
+# An order looks its rows up while it waits for its locks in Redis, and locks them if they are the same.
 
 use strict;
 use warnings FATAL => 'all';
@@ -118,10 +119,75 @@ $writer->run(q{DELETE FROM shop.stock_level WHERE variant_id = '42'});
 $redis->thaw;
 is($buyer->sent_error, 'IL002', 'a row that has gone is not there');
 $buyer->run('ROLLBACK');
-# What was changed by hand is put right, for the comparison at the end.
-$node->safe_psql('postgres', q{INSERT INTO shop.stock_level (variant_id, on_hand) VALUES ('42', 0);
-    UPDATE shop.stock_level SET on_hand = (SELECT ledger FROM inventory_lock.verify_stock('42')) WHERE variant_id = '42'});
+$node->safe_psql('postgres', q{INSERT INTO shop.stock_level (variant_id, on_hand) VALUES ('42', 0)});
 
+my $orders = 0;
+my $lines = q{'[{"variant_id": "42", "quantity": 1}, {"variant_id": "43", "quantity": 2}]'};
+
+# The order has looked its rows up, and waits for its locks.
+sub stop_order
+{
+    my ($begin) = @_;
+    $node->safe_psql('postgres', q{UPDATE shop.stock_level SET on_hand = 1000 WHERE variant_id IN ('42', '43')});
+    $buyer->run($begin // 'BEGIN');
+    $redis->freeze;
+    $orders++;
+    $buyer->send(qq{SELECT jsonb_path_query_array(lines, '\$[*].on_hand_after')
+        FROM inventory_lock.place_order_locked('ann', 'seen-$orders', $lines)});
+    $node->poll_until(
+        sub { $node->value(q{SELECT wait_event_type = 'Extension' FROM pg_stat_activity WHERE pid = } . $buyer->pid) eq 't' },
+        'the order waits for Redis');
+    return;
+}
+
+stop_order();
+$redis->thaw;
+is(($buyer->result)[0], '[999, 998]', 'an order that nobody comes between');
+$buyer->run('COMMIT');
+
+for my $variant (42, 43)
+{
+    stop_order();
+    $writer->run(qq{UPDATE shop.stock_level SET on_hand = on_hand - 400 WHERE variant_id = '$variant'});
+    $redis->thaw;
+    is(($buyer->result)[0], $variant == 42 ? '[599, 998]' : '[999, 598]', "the row of $variant is not lost to an order");
+    $buyer->run('COMMIT');
+}
+is($node->value(q{SELECT string_agg(on_hand::text, ' ' ORDER BY variant_id) FROM shop.stock_level WHERE variant_id IN ('42', '43')}),
+    '999 598', 'nor afterwards');
+
+stop_order();
+$writer->run(q{UPDATE shop.stock_level SET on_hand = 1 WHERE variant_id = '43'});
+$redis->thaw;
+is($buyer->sent_error, 'IL001', 'an order does not get what is gone meanwhile');
+$buyer->run('ROLLBACK');
+
+stop_order();
+$writer->run('BEGIN');
+$writer->run(q{UPDATE shop.stock_level SET on_hand = on_hand - 1 WHERE variant_id = '43'});
+$redis->thaw;
+$node->poll_until(
+    sub { $node->value(q{SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = } . $buyer->pid) eq 't' },
+    'the order waits for the row');
+$writer->run('COMMIT');
+is(($buyer->result)[0], '[999, 997]', 'an order waits for a writer who has the row');
+$buyer->run('COMMIT');
+
+stop_order();
+$writer->run(q{DELETE FROM shop.stock_level WHERE variant_id = '42'});
+$writer->run(q{INSERT INTO shop.stock_level (variant_id, on_hand) VALUES ('42', 7)});
+$redis->thaw;
+is(($buyer->result)[0], '[6, 998]', 'an order finds a row anew that has been replaced');
+$buyer->run('COMMIT');
+
+stop_order('BEGIN ISOLATION LEVEL REPEATABLE READ');
+$writer->run(q{UPDATE shop.stock_level SET on_hand = 500 WHERE variant_id = '42'});
+$redis->thaw;
+is($buyer->sent_error, '40001', 'an order does not write to a row that is newer than its snapshot');
+$buyer->run('ROLLBACK');
+
+$node->safe_psql('postgres', q{UPDATE shop.stock_level s SET on_hand = (SELECT ledger FROM inventory_lock.verify_stock(s.variant_id))
+    WHERE variant_id IN ('42', '43')});
 $buyer->quit;
 $writer->quit;
 $node->finish($redis);
