@@ -245,7 +245,8 @@ class OpenTable final {
         }
         (void)pg::InsertIndexTuples(result, row_, table_->estate, update);
         for (int i = 0; i < result->ri_NumIndices; i++) {
-            index_close(result->ri_IndexRelationDescs[i], RowExclusiveLock);
+            // Locked until the transaction ends, as the table is: many rows may follow.
+            index_close(result->ri_IndexRelationDescs[i], NoLock);
         }
     }
 
