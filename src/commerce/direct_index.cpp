@@ -69,6 +69,22 @@ DirectIndex FindDirectIndex(Relation relation, AttrNumber first, AttrNumber seco
     return best;
 }
 
+void BeginScan(Relation relation, const DirectIndex &index, int count, DirectScan *scan) {
+    for (int i = 0; i < count; i++) {
+        const DirectIndex::Key &key = index.keys[i];
+        ScanKeyEntryInitialize(&scan->keys[i], 0, static_cast<AttrNumber>(i + 1),
+                               BTEqualStrategyNumber, key.type, key.collation, key.equal, 0);
+    }
+    scan->count = count;
+    scan->tree = index_open(index.oid, AccessShareLock);
+    scan->scan = pg::BeginIndexScan(relation, scan->tree, GetActiveSnapshot(), count);
+}
+
+void EndScan(DirectScan *scan) {
+    index_endscan(scan->scan);
+    index_close(scan->tree, NoLock);
+}
+
 void PushStatementSnapshot() {
     CommandCounterIncrement();
     PushCopiedSnapshot(GetTransactionSnapshot());
@@ -85,10 +101,13 @@ bool RowExists(Oid relation_id, const DirectIndex &index, const Datum *values, i
     TupleTableSlot *const slot = table_slot_create(relation, nullptr);
     PushStatementSnapshot();
     bool found = false;
-    ScanDirectly(relation, index, values, count, slot, [&found] {
+    DirectScan scan;
+    BeginScan(relation, index, count, &scan);
+    ScanDirectly(&scan, values, slot, [&found] {
         found = true;
         return false;
     });
+    EndScan(&scan);
     PopActiveSnapshot();
     ExecDropSingleTupleTableSlot(slot);
     table_close(relation, NoLock);

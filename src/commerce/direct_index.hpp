@@ -24,23 +24,27 @@ namespace inventory_lock::commerce {
 // May raise: call it inside pg::Call(); as all below.
 DirectIndex FindDirectIndex(Relation relation, AttrNumber first, AttrNumber second);
 
-// Calls `row` with each row that the active snapshot sees, until it answers false.
-template <typename OnRow>
-void ScanDirectly(Relation relation, const DirectIndex &index, const Datum *values, int count,
-                  TupleTableSlot *slot, OnRow row) {
+// A scan for one pair of values after the other. Plain data: an ERROR leaves what is open to the
+// resource owner.
+struct DirectScan {
+    Relation tree;
+    IndexScanDesc scan;
     ScanKeyData keys[2];
-    for (int i = 0; i < count; i++) {
-        const DirectIndex::Key &key = index.keys[i];
-        ScanKeyEntryInitialize(&keys[i], 0, static_cast<AttrNumber>(i + 1), BTEqualStrategyNumber,
-                               key.type, key.collation, key.equal, values[i]);
+    int count;  // of keys
+};
+
+void BeginScan(Relation relation, const DirectIndex &index, int count, DirectScan *scan);
+void EndScan(DirectScan *scan);
+
+// Calls `row` with each row of these values that the active snapshot sees, until it answers false.
+template <typename OnRow>
+void ScanDirectly(DirectScan *scan, const Datum *values, TupleTableSlot *slot, OnRow row) {
+    for (int i = 0; i < scan->count; i++) {
+        scan->keys[i].sk_argument = values[i];
     }
-    const Relation tree = index_open(index.oid, AccessShareLock);
-    const IndexScanDesc scan = pg::BeginIndexScan(relation, tree, GetActiveSnapshot(), count);
-    index_rescan(scan, keys, count, nullptr, 0);
-    while (index_getnext_slot(scan, ForwardScanDirection, slot) && row()) {
+    index_rescan(scan->scan, scan->keys, scan->count, nullptr, 0);
+    while (index_getnext_slot(scan->scan, ForwardScanDirection, slot) && row()) {
     }
-    index_endscan(scan);
-    index_close(tree, NoLock);
 }
 
 // Makes a snapshot active as a statement that begins now would have: with what has been committed

@@ -113,60 +113,72 @@ void CopyRow(const LevelAccess &access, TupleTableSlot *slot, Row *row) {
     }
 }
 
-// What to look for, and where what was found goes. Plain data: it is used inside one pg::Call().
-struct Search {
-    const LevelAccess *access;
-    Oid relation;
-    Datum variant;
-    const Datum *location;      // nullptr: anywhere
-    const LockTupleMode *mode;  // nullptr: only read
-    Row *row;
+// A need, and what was found of it.
+struct Sought {
+    Datum values[2];  // variant and location
+    int count;        // of values
+    Row row;
 };
 
-// Finds the only row of the key: where it is and, when it shall not be locked, what is in it.
+// Finds the only row of the values: where it is and, when it shall not be locked, what is in it.
 // False when there is none, or several.
-bool FindOne(const Search &search, Relation relation, TupleTableSlot *slot, ItemPointer tid) {
-    const Datum values[] = {search.variant, search.location != nullptr ? *search.location : 0};
+bool FindOne(const LevelAccess &access, DirectScan *scan, TupleTableSlot *slot, bool copy,
+             Sought *sought) {
     int found = 0;
-    ScanDirectly(relation, search.access->index, values, search.location != nullptr ? 2 : 1, slot,
-                 [&] {
-                     if (found++ > 0) {
-                         return false;
-                     }
-                     ItemPointerCopy(&slot->tts_tid, tid);
-                     if (search.mode == nullptr) {
-                         CopyRow(*search.access, slot, search.row);
-                     }
-                     return true;
-                 });
+    ScanDirectly(scan, sought->values, slot, [&] {
+        if (found++ > 0) {
+            return false;
+        }
+        ItemPointerCopy(&slot->tts_tid, &sought->row.version.tid);
+        if (copy) {
+            CopyRow(access, slot, &sought->row);
+        }
+        return true;
+    });
     return found == 1;
 }
 
 // Locks the row as it was committed last. False when it is not, or no longer, the one found.
-bool LockOne(const Search &search, Relation relation, TupleTableSlot *slot, ItemPointer tid) {
+bool LockOne(const LevelAccess &access, Relation relation, TupleTableSlot *slot, LockTupleMode mode,
+             Row *row) {
     const uint8 flags = TUPLE_LOCK_FLAG_LOCK_UPDATE_IN_PROGRESS |
                         (IsolationUsesXactSnapshot() ? 0 : TUPLE_LOCK_FLAG_FIND_LAST_VERSION);
     TM_FailureData failure;
     ExecClearTuple(slot);
-    if (table_tuple_lock(relation, tid, GetActiveSnapshot(), slot, GetCurrentCommandId(true),
-                         *search.mode, LockWaitBlock, flags, &failure) != TM_Ok ||
+    if (table_tuple_lock(relation, &row->version.tid, GetActiveSnapshot(), slot,
+                         GetCurrentCommandId(true), mode, LockWaitBlock, flags,
+                         &failure) != TM_Ok ||
         failure.traversed) {
         return false;
     }
-    CopyRow(*search.access, slot, search.row);
+    CopyRow(access, slot, row);
     return true;
 }
 
-bool Find(const Search &search) {
-    CHECK_FOR_INTERRUPTS();  // a large change looks for one row after the other
-    const Relation relation = table_open(search.relation, NoLock);
+// Finds them all, and locks each before the next unless `mode` is null. Plain data: it is used
+// inside one pg::Call().
+bool FindEach(const LevelAccess &access, Oid oid, Sought *begin, const Sought *end,
+              const LockTupleMode *mode) {
+    const Relation relation = table_open(oid, NoLock);
     bool good = !relation->rd_rel->relhassubclass;
     if (good) {
         TupleTableSlot *const slot = table_slot_create(relation, nullptr);
         PushStatementSnapshot();
-        ItemPointer const tid = &search.row->version.tid;
-        good = FindOne(search, relation, slot, tid) &&
-               (search.mode == nullptr || LockOne(search, relation, slot, tid));
+        DirectScan scan = {};
+        for (Sought *sought = begin; sought != end && good; sought++) {
+            CHECK_FOR_INTERRUPTS();
+            if (scan.count != sought->count) {
+                if (scan.count > 0) {
+                    EndScan(&scan);
+                }
+                BeginScan(relation, access.index, sought->count, &scan);
+            }
+            good = FindOne(access, &scan, slot, mode == nullptr, sought) &&
+                   (mode == nullptr || LockOne(access, relation, slot, *mode, &sought->row));
+        }
+        if (scan.count > 0) {
+            EndScan(&scan);
+        }
         PopActiveSnapshot();
         ExecDropSingleTupleTableSlot(slot);
     }
@@ -187,34 +199,7 @@ std::optional<int64> NumberOf(const Row &row, ColumnNumber column) {
                              : std::optional<int64>(DatumGetInt64(row.values[column]));
 }
 
-std::optional<Level> FindLevel(Binding &binding, const StockNeed &need, const LockTupleMode *mode) {
-    if (!binding.is_current()) {
-        return std::nullopt;
-    }
-    LevelAccess &access = binding.access();
-    if (!access.known) {
-        access = FindAccess(binding);
-    }
-    const Table &table = binding.table(TableId::kStockLevel);
-    // Who watches which tables are read (auditing, mandatory access control) is to see this too.
-    if (!OidIsValid(access.index.oid) || ExecutorCheckPerms_hook != nullptr ||
-        RowSecurityApplies(table)) {
-        return std::nullopt;
-    }
-    const bool located = access.columns[kLocation].number != InvalidAttrNumber;
-    if (need.location && (located ? !access.index.second : need.location->text != kMainLocation)) {
-        return std::nullopt;
-    }
-    Row row;
-    const Search search = {&access,
-                           table.oid,
-                           need.variant.value,
-                           need.location && located ? &need.location->value : nullptr,
-                           mode,
-                           &row};
-    if (!pg::Call([&search] { return Find(search); })) {
-        return std::nullopt;
-    }
+Level LevelOf(const Row &row, bool located) {
     Level level;
     level.location = TextOf(row, kLocation, located ? "" : kMainLocation);
     level.on_hand = NumberOf(row, kOnHand).value_or(0);
@@ -229,39 +214,101 @@ std::optional<Level> FindLevel(Binding &binding, const StockNeed &need, const Lo
     return level;
 }
 
-}  // namespace
-
-std::optional<Level> LockDirectly(Binding &binding, const StockNeed &need, LockTupleMode mode) {
-    return FindLevel(binding, need, &mode);
+// How this table's rows can be found here; nullptr when they cannot.
+const LevelAccess *AccessTo(Binding &binding) {
+    if (!binding.is_current()) {
+        return nullptr;
+    }
+    LevelAccess &access = binding.access();
+    if (!access.known) {
+        access = FindAccess(binding);
+    }
+    // Who watches which tables are read (auditing, mandatory access control) is to see this too.
+    const bool usable = OidIsValid(access.index.oid) && ExecutorCheckPerms_hook == nullptr &&
+                        !RowSecurityApplies(binding.table(TableId::kStockLevel));
+    return usable ? &access : nullptr;
 }
 
-bool LockIfUnchanged(const Binding &binding, const RowVersion &version, LockTupleMode mode) {
+FoundLevels FindLevels(Binding &binding, const std::vector<StockNeed> &needs,
+                       const LockTupleMode *mode) {
+    const LevelAccess *const access = AccessTo(binding);
+    if (access == nullptr) {
+        return std::nullopt;
+    }
+    const bool located = access->columns[kLocation].number != InvalidAttrNumber;
+    std::vector<Sought> sought(needs.size());
+    for (size_t i = 0; i < needs.size(); i++) {
+        const StockNeed &need = needs[i];
+        if (need.location &&
+            (located ? !access->index.second : need.location->text != kMainLocation)) {
+            return std::nullopt;
+        }
+        sought[i].values[0] = need.variant.value;
+        sought[i].count = 1;
+        if (need.location && located) {
+            sought[i].values[1] = need.location->value;
+            sought[i].count = 2;
+        }
+    }
     const Oid oid = binding.table(TableId::kStockLevel).oid;
-    return pg::Call([&] {
+    Sought *const begin = sought.data();
+    const Sought *const end = begin + sought.size();
+    if (!pg::Call([=] { return FindEach(*access, oid, begin, end, mode); })) {
+        return std::nullopt;
+    }
+    std::vector<std::vector<Level>> levels(needs.size());
+    for (size_t i = 0; i < needs.size(); i++) {
+        levels[i].push_back(LevelOf(sought[i].row, located));
+    }
+    return levels;
+}
+
+// Locks them all, if they are what they were.
+bool LockVersions(Oid oid, const RowVersion *begin, const RowVersion *end, LockTupleMode mode) {
+    const Relation relation = table_open(oid, NoLock);
+    // The slot keeps a version where it is while it is compared and locked.
+    TupleTableSlot *const there = table_slot_create(relation, nullptr);
+    TupleTableSlot *const locked = table_slot_create(relation, nullptr);
+    PushStatementSnapshot();
+    const bool good = std::all_of(begin, end, [&](const RowVersion &version) {
         CHECK_FOR_INTERRUPTS();
-        const Relation relation = table_open(oid, NoLock);
-        // The slot keeps the version where it is while it is compared and locked.
-        TupleTableSlot *const there = table_slot_create(relation, nullptr);
-        TupleTableSlot *const locked = table_slot_create(relation, nullptr);
-        PushStatementSnapshot();
         ItemPointerData tid = version.tid;
         TM_FailureData failure;
-        const bool good =
-            table_tuple_fetch_row_version(relation, &tid, SnapshotSelf, there) &&
-            XminOf(there) == version.xmin &&
-            table_tuple_lock(relation, &tid, GetActiveSnapshot(), locked, GetCurrentCommandId(true),
-                             mode, LockWaitBlock, TUPLE_LOCK_FLAG_LOCK_UPDATE_IN_PROGRESS,
-                             &failure) == TM_Ok;
-        PopActiveSnapshot();
-        ExecDropSingleTupleTableSlot(locked);
-        ExecDropSingleTupleTableSlot(there);
-        table_close(relation, NoLock);
-        return good;
+        return table_tuple_fetch_row_version(relation, &tid, SnapshotSelf, there) &&
+               XminOf(there) == version.xmin &&
+               table_tuple_lock(relation, &tid, GetActiveSnapshot(), locked,
+                                GetCurrentCommandId(true), mode, LockWaitBlock,
+                                TUPLE_LOCK_FLAG_LOCK_UPDATE_IN_PROGRESS, &failure) == TM_Ok;
     });
+    PopActiveSnapshot();
+    ExecDropSingleTupleTableSlot(locked);
+    ExecDropSingleTupleTableSlot(there);
+    table_close(relation, NoLock);
+    return good;
 }
 
-std::optional<Level> ReadDirectly(Binding &binding, const StockNeed &need) {
-    return FindLevel(binding, need, nullptr);
+}  // namespace
+
+FoundLevels LockDirectly(Binding &binding, const std::vector<StockNeed> &needs,
+                         LockTupleMode mode) {
+    return FindLevels(binding, needs, &mode);
+}
+
+bool LockIfUnchanged(const Binding &binding, const std::vector<std::vector<Level>> &levels,
+                     LockTupleMode mode) {
+    std::vector<RowVersion> versions;
+    versions.reserve(levels.size());
+    for (const std::vector<Level> &of_need : levels) {
+        versions.push_back(*of_need.front().row);
+    }
+    const Oid oid = binding.table(TableId::kStockLevel).oid;
+    const RowVersion *const begin = versions.data();
+    const RowVersion *const end = begin + versions.size();
+    return pg::Call([=] { return LockVersions(oid, begin, end, mode); });
+}
+
+FoundLevels ReadDirectly(Binding &binding, const std::vector<StockNeed> &needs) {
+    return FindLevels(binding, needs, nullptr);
 }
 
 }  // namespace inventory_lock::commerce

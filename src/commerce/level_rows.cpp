@@ -216,11 +216,6 @@ auto WaitDirectly(locking::WaitBudget &budget, Wait wait) {
     throw RowTimedOut();
 }
 
-std::optional<Level> LockDirectlyWaiting(Binding &binding, const StockNeed &need,
-                                         LockTupleMode mode, locking::WaitBudget &budget) {
-    return WaitDirectly(budget, [&] { return LockDirectly(binding, need, mode); });
-}
-
 // Runs what locks rows, and counts how long that took and how it ended.
 template <typename Run>
 auto CountRowWait(locking::LockKind lock_kind, Run run) {
@@ -265,59 +260,33 @@ Params ParamsOf(const StockNeed &need) {
     return params;
 }
 
+// The rows of one need, by statement.
 std::vector<Level> LockOne(Binding &binding, const StockNeed &need, LockTupleMode mode,
                            locking::WaitBudget &budget) {
-    std::vector<Level> levels;
-    if (const auto level = LockDirectlyWaiting(binding, need, mode, budget)) {
-        levels.push_back(*level);
-        return levels;
-    }
     Statement &statement = mode == LockTupleNoKeyExclusive
                                ? binding.Plan(PlanId::kLockLevelNoKey, BuildLockOneNoKey)
                                : binding.Plan(PlanId::kLockLevel, BuildLockOne);
     const Rows rows = RunWaiting(statement, ParamsOf(need), budget);
+    std::vector<Level> levels;
     for (size_t i = 0; i < rows.size(); i++) {
         levels.push_back(ReadLevel(rows, i));
     }
     return levels;
 }
 
-// False when a row is no longer the one that was seen: all have to be locked anew.
-bool LockEachSeen(Binding &binding, const std::vector<std::vector<Level>> &seen, LockTupleMode mode,
-                  locking::WaitBudget &budget) {
-    return std::all_of(seen.begin(), seen.end(), [&](const std::vector<Level> &levels) {
-        return WaitDirectly(budget,
-                            [&] { return LockIfUnchanged(binding, *levels.front().row, mode); });
-    });
-}
-
-// False when the statement has to be run; it locks what has been locked once more.
-bool LockEachDirectly(Binding &binding, const std::vector<StockNeed> &needs, LockTupleMode mode,
-                      locking::WaitBudget &budget, std::vector<std::vector<Level>> *levels) {
-    for (const StockNeed &need : needs) {
-        const auto level = LockDirectlyWaiting(binding, need, mode, budget);
-        if (!level) {
-            levels->clear();
-            return false;
-        }
-        levels->push_back({*level});
-    }
-    return true;
-}
-
+// What is tried first may have locked some rows when it fails; they are locked once more.
 std::vector<std::vector<Level>> LockRowsOf(Binding &binding, const std::vector<StockNeed> &needs,
                                            locking::WaitBudget &budget, const SeenLevels &seen) {
     const LockTupleMode mode =
         UseNoKeyUpdate(binding) ? LockTupleNoKeyExclusive : LockTupleExclusive;
-    if (seen && LockEachSeen(binding, *seen, mode, budget)) {
+    if (seen && WaitDirectly(budget, [&] { return LockIfUnchanged(binding, *seen, mode); })) {
         return *seen;
+    }
+    if (auto levels = WaitDirectly(budget, [&] { return LockDirectly(binding, needs, mode); })) {
+        return std::move(*levels);
     }
     if (needs.size() == 1) {
         return {LockOne(binding, needs[0], mode, budget)};
-    }
-    std::vector<std::vector<Level>> levels;
-    if (LockEachDirectly(binding, needs, mode, budget, &levels)) {
-        return levels;
     }
     Statement &statement = mode == LockTupleNoKeyExclusive
                                ? binding.Plan(PlanId::kLockLevelsNoKey, BuildLockManyNoKey)
@@ -337,16 +306,7 @@ std::vector<std::vector<Level>> LockLevels(Binding &binding, const std::vector<S
 }
 
 SeenLevels SeeLevels(Binding &binding, const std::vector<StockNeed> &needs) {
-    std::vector<std::vector<Level>> levels;
-    levels.reserve(needs.size());
-    for (const StockNeed &need : needs) {
-        auto level = ReadDirectly(binding, need);
-        if (!level) {
-            return std::nullopt;
-        }
-        levels.push_back({std::move(*level)});
-    }
-    return levels;
+    return ReadDirectly(binding, needs);
 }
 
 const Level *OnlyLevelToWrite(Binding &binding, const StockNeed &need, const SeenLevels &seen,
@@ -369,9 +329,8 @@ void WaitForRow(locking::LockKind kind, locking::WaitBudget &budget,
 
 std::vector<std::vector<Level>> PeekLevels(Binding &binding, const std::vector<StockNeed> &needs) {
     std::vector<std::vector<Level>> levels;
-    std::optional<Level> only;
-    if (needs.size() == 1 && (only = ReadDirectly(binding, needs[0]))) {
-        levels.push_back({*only});
+    if (auto found = ReadDirectly(binding, needs)) {
+        levels = std::move(*found);
     } else {
         Statement &statement = binding.Plan(PlanId::kPeekLevels, BuildPeek);
         levels = ReadMany(statement.Run(ArraysOf(binding, needs)), needs.size());
