@@ -28,7 +28,7 @@ extern "C" {
 namespace inventory_lock::commerce {
 
 // Everything lies in `context`. What belongs to one transaction (relations, tuple slots) is set for
-// the time of one row only.
+// the time of one row only, or while the table is kept open.
 struct DirectTable {
     MemoryContext context;
     Oid relation;
@@ -39,7 +39,9 @@ struct DirectTable {
     // It has foreign keys. Those of a row that this transaction has made may not have been checked
     // yet, and would be for its newest version only, for which nobody asks here.
     bool has_keys;
-    bool writing;  // a row, or an ERROR has ended that
+    bool writing;   // rows, or an ERROR has ended that
+    Relation kept;  // while it is kept open
+    TupleTableSlot *kept_row;
 };
 
 namespace {
@@ -203,6 +205,19 @@ bool PrepareDefaults(Relation relation, DirectTable *table, const Writing &writi
     return true;
 }
 
+void OpenIndexes(DirectTable *table) {
+    for (int i = 0; i < table->result->ri_NumIndices; i++) {
+        table->result->ri_IndexRelationDescs[i] = index_open(table->indexes[i], RowExclusiveLock);
+    }
+}
+
+// They stay locked until the transaction ends, as the table does: more rows may follow.
+void CloseIndexes(DirectTable *table) {
+    for (int i = 0; i < table->result->ri_NumIndices; i++) {
+        index_close(table->result->ri_IndexRelationDescs[i], NoLock);
+    }
+}
+
 // Opens what writing a row needs, and gives the row's slots back at its end. An ERROR leaves that
 // to the resource owner and the memory context; the next row begins anew.
 class OpenTable final {
@@ -212,6 +227,11 @@ class OpenTable final {
         table->writing = true;
         ResetPerTupleExprContext(table->estate);
         outer_ = MemoryContextSwitchTo(GetPerTupleMemoryContext(table->estate));
+        if (table->kept != nullptr) {
+            relation_ = table->kept;
+            row_ = table->kept_row;
+            return;
+        }
         relation_ = table_open(table->relation, NoLock);
         table->result->ri_RelationDesc = relation_;
         row_ = MakeSingleTupleTableSlot(RelationGetDescr(relation_), &TTSOpsVirtual);
@@ -236,25 +256,27 @@ class OpenTable final {
     }
 
     void WriteIndexes(bool update) {
-        ResultRelInfo *const result = table_->result;
-        if (result->ri_NumIndices == 0) {
+        if (table_->result->ri_NumIndices == 0) {
             return;
         }
-        for (int i = 0; i < result->ri_NumIndices; i++) {
-            result->ri_IndexRelationDescs[i] = index_open(table_->indexes[i], RowExclusiveLock);
+        if (table_->kept == nullptr) {
+            OpenIndexes(table_);
         }
-        (void)pg::InsertIndexTuples(result, row_, table_->estate, update);
-        for (int i = 0; i < result->ri_NumIndices; i++) {
-            // Locked until the transaction ends, as the table is: many rows may follow.
-            index_close(result->ri_IndexRelationDescs[i], NoLock);
+        (void)pg::InsertIndexTuples(table_->result, row_, table_->estate, update);
+        if (table_->kept == nullptr) {
+            CloseIndexes(table_);
         }
     }
 
     void Close() {
-        ExecDropSingleTupleTableSlot(row_);
-        table_close(relation_, NoLock);
         MemoryContextSwitchTo(outer_);
-        table_->writing = false;
+        if (table_->kept != nullptr) {
+            ExecClearTuple(row_);
+        } else {
+            ExecDropSingleTupleTableSlot(row_);
+            table_close(relation_, NoLock);
+            table_->writing = false;
+        }
         // Statements that follow are to see the row.
         CommandCounterIncrement();
     }
@@ -312,6 +334,22 @@ void FreeDirectTable(DirectTable *table) {
 
 bool IsInterrupted(const DirectTable *table) {
     return table != nullptr && table->writing;
+}
+
+void KeepTableOpen(DirectTable *table) {
+    table->writing = true;
+    table->kept = table_open(table->relation, NoLock);
+    table->result->ri_RelationDesc = table->kept;
+    table->kept_row = MakeSingleTupleTableSlot(RelationGetDescr(table->kept), &TTSOpsVirtual);
+    OpenIndexes(table);
+}
+
+void LetTableGo(DirectTable *table) {
+    CloseIndexes(table);
+    ExecDropSingleTupleTableSlot(table->kept_row);
+    table_close(table->kept, NoLock);
+    table->kept = nullptr;
+    table->writing = false;
 }
 
 bool UpdateDirectly(DirectTable *table, const RowVersion &version, const DirectValue *values,

@@ -53,6 +53,11 @@ void FreeDirectTable(DirectTable *table);
 // False for nullptr.
 bool IsInterrupted(const DirectTable *table);
 
+// Keeps a table and its indexes open from one row to the next, until LetTableGo(). An ERROR in
+// between counts as one in the writing of a row. No statement must be run meanwhile.
+void KeepTableOpen(DirectTable *table);
+void LetTableGo(DirectTable *table);
+
 // Changes columns of a row. Waits for whoever else has locked it, as UPDATE does (lock_timeout).
 // False, and nothing done, when that is not its newest version any more.
 bool UpdateDirectly(DirectTable *table, const RowVersion &version, const DirectValue *values,

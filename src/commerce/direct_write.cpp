@@ -105,6 +105,22 @@ bool CanWriteDirectly(Binding &binding) {
            CanWriteRows(binding, TableId::kStockLevel, writes.level);
 }
 
+void KeepTablesOpen(Binding &binding) {
+    const DirectWrites &writes = binding.writes();
+    pg::Call([&writes] {
+        KeepTableOpen(writes.level.table);
+        KeepTableOpen(writes.movement.table);
+    });
+}
+
+void LetTablesGo(Binding &binding) {
+    const DirectWrites &writes = binding.writes();
+    pg::Call([&writes] {
+        LetTableGo(writes.movement.table);
+        LetTableGo(writes.level.table);
+    });
+}
+
 std::optional<WrittenChange> WriteDirectly(Binding &binding, const StockChange &change,
                                            const Occasion &occasion) {
     const DirectWrites &writes = binding.writes();

@@ -15,6 +15,11 @@ namespace inventory_lock::commerce {
 // Can the tables be written so by the caller?
 bool CanWriteDirectly(Binding &binding);
 
+// For several changes, one after the other: keeps the tables open in between. No statement must be
+// run until LetTablesGo().
+void KeepTablesOpen(Binding &binding);
+void LetTablesGo(Binding &binding);
+
 // Writes a change, if that can be done so. nullopt: nothing was written. Raises what the statements
 // would raise.
 std::optional<WrittenChange> WriteDirectly(Binding &binding, const StockChange &change,

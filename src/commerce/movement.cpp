@@ -252,6 +252,10 @@ std::vector<WrittenChange> WriteEachDirectly(Binding &binding,
     std::vector<WrittenChange> result;
     result.reserve(changes.size());
     Occasion one = occasion;
+    bool open = changes.size() > 1;
+    if (open) {
+        KeepTablesOpen(binding);
+    }
     for (const StockChange &change : changes) {
         one.kind = KindOf(change, occasion);
         if (occasion.request_key) {
@@ -259,7 +263,14 @@ std::vector<WrittenChange> WriteEachDirectly(Binding &binding,
         }
         const auto written =
             WithRequestKey(one, [&] { return WriteDirectly(binding, change, one); });
+        if (!written && open) {
+            LetTablesGo(binding);
+            open = false;
+        }
         result.push_back(written ? *written : WriteByStatements(binding, change, one));
+    }
+    if (open) {
+        LetTablesGo(binding);
     }
     return result;
 }

@@ -94,6 +94,17 @@ my @calls = (
         SELECT quantity_after FROM inventory_lock.adjust_stock_locked('new', -1); COMMIT},
     q{BEGIN; SAVEPOINT s; SELECT quantity_after FROM inventory_lock.adjust_stock_locked('4', -1);
         ROLLBACK TO s; SELECT quantity_after FROM inventory_lock.adjust_stock_locked('4', -2); COMMIT},
+    # An error among several rows (unlucky; no further version), and the same session goes on.
+    q{BEGIN; SAVEPOINT s; SELECT count(*) FROM inventory_lock.adjust_stock_bulk_locked(
+            '[{"variant_id": "2", "delta": 1}, {"variant_id": "3", "delta": -1}, {"variant_id": "4", "delta": 1}]');
+        ROLLBACK TO s; SELECT quantity_after FROM inventory_lock.adjust_stock_locked('2', 2);
+        SELECT variant_id, quantity_after FROM inventory_lock.adjust_stock_bulk_locked(
+            '[{"variant_id": "2", "delta": 2}, {"variant_id": "3", "delta": 2}, {"variant_id": "4", "delta": 2}]'); COMMIT},
+    q{BEGIN; SAVEPOINT s; SELECT count(*) FROM inventory_lock.adjust_stock_bulk_locked(
+            '[{"variant_id": "2", "delta": 1}, {"variant_id": "4", "delta": 1}, {"variant_id": "last", "delta": 1}]');
+        ROLLBACK TO s; SELECT quantity_after FROM inventory_lock.adjust_stock_locked('2', 2);
+        SELECT variant_id, quantity_after FROM inventory_lock.adjust_stock_bulk_locked(
+            '[{"variant_id": "2", "delta": 2}, {"variant_id": "4", "delta": 2}]'); COMMIT},
     # Read only columns of one's own snapshot, serializable.
     q{BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT quantity_after FROM inventory_lock.adjust_stock_locked('4', -1);
         SELECT on_hand FROM shop.stock_level WHERE variant_id = '4'; COMMIT},
