@@ -252,7 +252,7 @@ std::vector<WrittenChange> WriteEachDirectly(Binding &binding,
     std::vector<WrittenChange> result;
     result.reserve(changes.size());
     Occasion one = occasion;
-    bool open = changes.size() > 1;
+    bool open = changes.size() > 1 && CanWriteDirectly(binding);  // still: a trigger may have run
     if (open) {
         KeepTablesOpen(binding);
     }
