@@ -201,7 +201,8 @@ AdjustmentResult AdjustStock(Binding &binding, const Adjustment &adjustment,
     if (auto answer = AdjustSeen(binding, adjustment, need, seen, locks, budget)) {
         return *answer;
     }
-    std::vector<std::vector<Level>> locked = LockLevels(binding, needs, budget, seen);
+    // Looked up anew: before there is anything to refuse, a location may have come meanwhile.
+    std::vector<std::vector<Level>> locked = LockLevels(binding, needs, budget);
     if (IsShort(locked[0], adjustment) && FreeExpiredHolds(binding, locks, needs, locked)) {
         locked = LockLevels(binding, needs, budget);
     }

@@ -158,7 +158,7 @@ bool LockOne(const LevelAccess &access, Relation relation, TupleTableSlot *slot,
 // Finds them all, and locks each before the next unless `mode` is null. Plain data: it is used
 // inside one pg::Call().
 bool FindEach(const LevelAccess &access, Oid oid, Sought *begin, const Sought *end,
-              const LockTupleMode *mode) {
+              const LockTupleMode *mode, const locking::ScopedWaitLimit *limit) {
     const Relation relation = table_open(oid, NoLock);
     bool good = !relation->rd_rel->relhassubclass;
     if (good) {
@@ -172,6 +172,9 @@ bool FindEach(const LevelAccess &access, Oid oid, Sought *begin, const Sought *e
                     EndScan(&scan);
                 }
                 BeginScan(relation, access.index, sought->count, &scan);
+            }
+            if (limit != nullptr) {
+                limit->Renew();
             }
             good = FindOne(access, &scan, slot, mode == nullptr, sought) &&
                    (mode == nullptr || LockOne(access, relation, slot, *mode, &sought->row));
@@ -230,7 +233,7 @@ const LevelAccess *AccessTo(Binding &binding) {
 }
 
 FoundLevels FindLevels(Binding &binding, const std::vector<StockNeed> &needs,
-                       const LockTupleMode *mode) {
+                       const LockTupleMode *mode, const locking::ScopedWaitLimit *limit) {
     const LevelAccess *const access = AccessTo(binding);
     if (access == nullptr) {
         return std::nullopt;
@@ -253,7 +256,7 @@ FoundLevels FindLevels(Binding &binding, const std::vector<StockNeed> &needs,
     const Oid oid = binding.table(TableId::kStockLevel).oid;
     Sought *const begin = sought.data();
     const Sought *const end = begin + sought.size();
-    if (!pg::Call([=] { return FindEach(*access, oid, begin, end, mode); })) {
+    if (!pg::Call([=] { return FindEach(*access, oid, begin, end, mode, limit); })) {
         return std::nullopt;
     }
     std::vector<std::vector<Level>> levels(needs.size());
@@ -264,7 +267,8 @@ FoundLevels FindLevels(Binding &binding, const std::vector<StockNeed> &needs,
 }
 
 // Locks them all, if they are what they were.
-bool LockVersions(Oid oid, const RowVersion *begin, const RowVersion *end, LockTupleMode mode) {
+bool LockVersions(Oid oid, const RowVersion *begin, const RowVersion *end, LockTupleMode mode,
+                  const locking::ScopedWaitLimit &limit) {
     const Relation relation = table_open(oid, NoLock);
     // The slot keeps a version where it is while it is compared and locked.
     TupleTableSlot *const there = table_slot_create(relation, nullptr);
@@ -272,6 +276,7 @@ bool LockVersions(Oid oid, const RowVersion *begin, const RowVersion *end, LockT
     PushStatementSnapshot();
     const bool good = std::all_of(begin, end, [&](const RowVersion &version) {
         CHECK_FOR_INTERRUPTS();
+        limit.Renew();
         ItemPointerData tid = version.tid;
         TM_FailureData failure;
         return table_tuple_fetch_row_version(relation, &tid, SnapshotSelf, there) &&
@@ -289,13 +294,13 @@ bool LockVersions(Oid oid, const RowVersion *begin, const RowVersion *end, LockT
 
 }  // namespace
 
-FoundLevels LockDirectly(Binding &binding, const std::vector<StockNeed> &needs,
-                         LockTupleMode mode) {
-    return FindLevels(binding, needs, &mode);
+FoundLevels LockDirectly(Binding &binding, const std::vector<StockNeed> &needs, LockTupleMode mode,
+                         const locking::ScopedWaitLimit &limit) {
+    return FindLevels(binding, needs, &mode, &limit);
 }
 
 bool LockIfUnchanged(const Binding &binding, const std::vector<std::vector<Level>> &levels,
-                     LockTupleMode mode) {
+                     LockTupleMode mode, const locking::ScopedWaitLimit &limit) {
     std::vector<RowVersion> versions;
     versions.reserve(levels.size());
     for (const std::vector<Level> &of_need : levels) {
@@ -304,11 +309,11 @@ bool LockIfUnchanged(const Binding &binding, const std::vector<std::vector<Level
     const Oid oid = binding.table(TableId::kStockLevel).oid;
     const RowVersion *const begin = versions.data();
     const RowVersion *const end = begin + versions.size();
-    return pg::Call([=] { return LockVersions(oid, begin, end, mode); });
+    return pg::Call([=, &limit] { return LockVersions(oid, begin, end, mode, limit); });
 }
 
 FoundLevels ReadDirectly(Binding &binding, const std::vector<StockNeed> &needs) {
-    return FindLevels(binding, needs, nullptr);
+    return FindLevels(binding, needs, nullptr, nullptr);
 }
 
 }  // namespace inventory_lock::commerce

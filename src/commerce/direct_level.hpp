@@ -10,6 +10,7 @@
 #pragma once
 
 #include "commerce/stock_level.hpp"
+#include "locking/lock_timeout.hpp"
 
 extern "C" {
 #include <nodes/lockoptions.h>
@@ -23,12 +24,13 @@ using FoundLevels = std::optional<std::vector<std::vector<Level>>>;
 // The rows of all needs, locked with `mode` until the transaction ends, one after the other; at
 // READ COMMITTED as they were committed last. nullopt: run the statement. May raise 55P03, as the
 // statement would.
-FoundLevels LockDirectly(Binding &binding, const std::vector<StockNeed> &needs, LockTupleMode mode);
+FoundLevels LockDirectly(Binding &binding, const std::vector<StockNeed> &needs, LockTupleMode mode,
+                         const locking::ScopedWaitLimit &limit);
 
 // Locks rows that were found before, if they are still the same versions. False, and no more than
 // some of them locked, when they are not. May raise 55P03.
 bool LockIfUnchanged(const Binding &binding, const std::vector<std::vector<Level>> &levels,
-                     LockTupleMode mode);
+                     LockTupleMode mode, const locking::ScopedWaitLimit &limit);
 
 // The same rows as a statement that begins now would see them, not locked: Level::row says which
 // versions those were.

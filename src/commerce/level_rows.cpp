@@ -204,12 +204,11 @@ Rows RunWaiting(Statement &statement, const Params &params, locking::WaitBudget 
 // The same for what runs no statement, and so nobody's code that could look at the setting.
 template <typename Wait>
 auto WaitDirectly(locking::WaitBudget &budget, Wait wait) {
-    const int limit_ms = LimitMs(budget);
+    const locking::ScopedWaitLimit limit(budget);
     try {
-        const locking::ScopedLockTimeout timeout(limit_ms != 0 ? limit_ms : LockTimeout);
-        return wait();
+        return wait(limit);
     } catch (const pg::PgError &error) {
-        if (limit_ms == 0 || !IsLockTimeout(error)) {
+        if (!IsLockTimeout(error) || !limit.IsOver()) {
             throw;
         }
     }
@@ -279,10 +278,14 @@ std::vector<std::vector<Level>> LockRowsOf(Binding &binding, const std::vector<S
                                            locking::WaitBudget &budget, const SeenLevels &seen) {
     const LockTupleMode mode =
         UseNoKeyUpdate(binding) ? LockTupleNoKeyExclusive : LockTupleExclusive;
-    if (seen && WaitDirectly(budget, [&] { return LockIfUnchanged(binding, *seen, mode); })) {
+    if (seen && WaitDirectly(budget, [&](const locking::ScopedWaitLimit &limit) {
+            return LockIfUnchanged(binding, *seen, mode, limit);
+        })) {
         return *seen;
     }
-    if (auto levels = WaitDirectly(budget, [&] { return LockDirectly(binding, needs, mode); })) {
+    if (auto levels = WaitDirectly(budget, [&](const locking::ScopedWaitLimit &limit) {
+            return LockDirectly(binding, needs, mode, limit);
+        })) {
         return std::move(*levels);
     }
     if (needs.size() == 1) {
@@ -322,7 +325,10 @@ const Level *OnlyLevelToWrite(Binding &binding, const StockNeed &need, const See
 void WaitForRow(locking::LockKind kind, locking::WaitBudget &budget,
                 const std::function<void()> &wait) {
     CountRowWait(kind, [&] {
-        WaitDirectly(budget, wait);
+        WaitDirectly(budget, [&](const locking::ScopedWaitLimit &) {
+            wait();
+            return true;
+        });
         return true;
     });
 }

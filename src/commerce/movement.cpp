@@ -252,7 +252,8 @@ std::vector<WrittenChange> WriteEachDirectly(Binding &binding,
     std::vector<WrittenChange> result;
     result.reserve(changes.size());
     Occasion one = occasion;
-    bool open = changes.size() > 1 && CanWriteDirectly(binding);  // still: a trigger may have run
+    const bool direct = CanWriteDirectly(binding);  // still: a trigger may have run
+    bool open = direct && changes.size() > 1;
     if (open) {
         KeepTablesOpen(binding);
     }
@@ -261,8 +262,10 @@ std::vector<WrittenChange> WriteEachDirectly(Binding &binding,
         if (occasion.request_key) {
             one.request_key = *occasion.request_key + std::to_string(result.size() + 1);
         }
-        const auto written =
-            WithRequestKey(one, [&] { return WriteDirectly(binding, change, one); });
+        std::optional<WrittenChange> written;
+        if (direct) {
+            written = WithRequestKey(one, [&] { return WriteDirectly(binding, change, one); });
+        }
         if (!written && open) {
             LetTablesGo(binding);
             open = false;

@@ -411,6 +411,10 @@ OrderAnswer PlaceOrder(Binding &binding, const OrderRequest &request, const Orde
     std::vector<std::vector<Level>> levels = LockLevels(binding, needs, budget, order_locks.seen);
     IL_INJECT("order-rows-locked");
     Allocation allocation = Allocate(demands, LevelsOf(demands, needs, levels), own, rules);
+    if (allocation.short_of_stock && order_locks.seen) {  // a location may have come meanwhile
+        levels = LockLevels(binding, needs, budget);
+        allocation = Allocate(demands, LevelsOf(demands, needs, levels), own, rules);
+    }
     if (allocation.short_of_stock && FreeExpiredHolds(binding, locks, needs, levels, hold)) {
         levels = LockLevels(binding, needs, budget);
         allocation = Allocate(demands, LevelsOf(demands, needs, levels), own, rules);

@@ -150,10 +150,15 @@ void StockLocks::AwaitIntents(locking::WaitBudget &budget) {
 
 void StockLocks::Await(size_t first, size_t end, locking::WaitBudget &budget) {
     AwaitIntents(budget);
-    const size_t last = keys_end_[end - 1];
-    size_t i = first > 0 ? keys_end_[first - 1] : 0;
+    const size_t begin = first > 0 ? keys_end_[first - 1] : 0;
+    size_t last = keys_end_[end - 1];
+    size_t i = begin;
     if (!per_location_) {
-        i = last - 1;  // keys are in the order of the needs: the last comes last
+        // Keys are in the order of the needs: the last comes last, of those not held before.
+        while (last > begin + 1 && locking::HeldLock(requests_[last - 1].key)) {
+            last--;
+        }
+        i = last - 1;
     }
     for (; i < last; i++) {
         sequence_->Await(requests_[i], budget);

@@ -248,7 +248,10 @@ void AskForLeasesAhead(size_t first, size_t count) {
     AskAhead(missing);
 }
 
-Leased TakeLeases(size_t first, size_t count, bool no_wait, WaitBudget &budget) {
+namespace {
+
+// Takes the leases, or goes on without Redis. May leave what was asked for ahead.
+Leased TakeThem(size_t first, size_t count, bool no_wait, WaitBudget &budget) {
     auto hold_at = [&](size_t i) { return HoldSet::begin() + first + i; };
     bool asked = false;
     while (shared::Get() != nullptr && pg::settings::RedisConfigured()) {
@@ -314,6 +317,16 @@ Leased TakeLeases(size_t first, size_t count, bool no_wait, WaitBudget &budget) 
         }
     }
     return Leased::kAll;
+}
+
+}  // namespace
+
+Leased TakeLeases(size_t first, size_t count, bool no_wait, WaitBudget &budget) {
+    const Leased leased = TakeThem(first, count, no_wait, budget);
+    // Leases may have come without their answer being read, or Redis may have gone meanwhile: the
+    // answer must not be taken for that to a later request.
+    AbandonRequest();
+    return leased;
 }
 
 void ThrowTimedOut(const Hold *hold) {

@@ -5,7 +5,7 @@
 
 #pragma once
 
-#include "pg/postgres.hpp"
+#include "locking/locks.hpp"
 
 extern "C" {
 #include <storage/proc.h>
@@ -21,6 +21,32 @@ class ScopedLockTimeout final {
     ScopedLockTimeout &operator=(const ScopedLockTimeout &) = delete;
 
   private:
+    int saved_;
+};
+
+// Keeps several waits together within what is left of a call's budget: Renew() before each.
+class ScopedWaitLimit final {
+  public:
+    explicit ScopedWaitLimit(const WaitBudget &budget) : budget_(budget), saved_(LockTimeout) {
+        Renew();
+    }
+    ~ScopedWaitLimit() { LockTimeout = saved_; }
+    ScopedWaitLimit(const ScopedWaitLimit &) = delete;
+    ScopedWaitLimit &operator=(const ScopedWaitLimit &) = delete;
+
+    void Renew() const {
+        if (!budget_.unlimited()) {
+            const auto left_ms = static_cast<int>(
+                std::clamp<int64>(budget_.LeftMs(), 1, std::numeric_limits<int>::max()));
+            LockTimeout = saved_ == 0 ? left_ms : std::min(saved_, left_ms);
+        }
+    }
+
+    // Was it the budget that ended a wait, and not the caller's own lock_timeout?
+    bool IsOver() const { return !budget_.unlimited() && budget_.LeftMs() == 0; }
+
+  private:
+    const WaitBudget &budget_;
     int saved_;
 };
 

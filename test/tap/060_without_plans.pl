@@ -105,6 +105,10 @@ my @calls = (
         ROLLBACK TO s; SELECT quantity_after FROM inventory_lock.adjust_stock_locked('2', 2);
         SELECT variant_id, quantity_after FROM inventory_lock.adjust_stock_bulk_locked(
             '[{"variant_id": "2", "delta": 2}, {"variant_id": "4", "delta": 2}]'); COMMIT},
+    # The last variant of several has been locked before.
+    q{BEGIN; SELECT quantity_after FROM inventory_lock.adjust_stock_locked('4', 1);
+        SELECT variant_id, quantity_after FROM inventory_lock.adjust_stock_bulk_locked(
+            '[{"variant_id": "2", "delta": 1}, {"variant_id": "4", "delta": 1}]'); COMMIT},
     # Read only columns of one's own snapshot, serializable.
     q{BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT quantity_after FROM inventory_lock.adjust_stock_locked('4', -1);
         SELECT on_hand FROM shop.stock_level WHERE variant_id = '4'; COMMIT},
@@ -201,6 +205,22 @@ is($node->safe_psql('plain', $left), $before - 1, 'a row that a trigger has chan
 is($node->safe_psql('plain', q{SELECT colour FROM shop.stock_level WHERE variant_id = '2'}), 'blue',
     'and keeps what the trigger wrote');
 $node->safe_psql('plain', 'DROP TRIGGER paints ON shop.orders');
+
+# A trigger of the orders gets an error among several rows, and goes on as if nothing were.
+$node->safe_psql('plain', q{
+    CREATE FUNCTION tries() RETURNS trigger LANGUAGE plpgsql AS
+        $$BEGIN PERFORM inventory_lock.adjust_stock_bulk_locked(
+            '[{"variant_id": "2", "delta": 1}, {"variant_id": "4", "delta": 1}]', note => 'too long a note');
+        EXCEPTION WHEN string_data_right_truncation THEN RETURN NEW; END$$;
+    CREATE TRIGGER tries AFTER INSERT ON shop.orders FOR EACH ROW EXECUTE FUNCTION tries()});
+my $fours = q{SELECT on_hand FROM shop.stock_level WHERE variant_id = '4'};
+$before = $node->safe_psql('plain', $fours);
+$session->run($more);
+$session->run(q{SELECT FROM inventory_lock.place_order_locked('bob', gen_random_uuid()::text, '[{"variant_id": "4", "quantity": 3}]')})
+    for 1 .. 2;
+is($node->safe_psql('plain', $fours), $before + 1 - 6, 'orders whose trigger has caught an error among several rows');
+$node->safe_psql('plain', 'DROP TRIGGER tries ON shop.orders');
+indexes_are_whole('plain');
 
 # Indexes are made and dropped while everybody writes.
 my $script = $node->basedir . '/calls.sql';

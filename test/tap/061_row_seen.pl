@@ -186,6 +186,42 @@ $redis->thaw;
 is($buyer->sent_error, '40001', 'an order does not write to a row that is newer than its snapshot');
 $buyer->run('ROLLBACK');
 
+# The rows of one call are waited for within one limit.
+my $slow = $node->session;
+$node->safe_psql('postgres', q{UPDATE shop.stock_level SET on_hand = 1000 WHERE variant_id IN ('42', '43')});
+$writer->run('BEGIN');
+$writer->run(q{SELECT 1 FROM shop.stock_level WHERE variant_id = '43' FOR UPDATE});
+$slow->run('BEGIN');
+$slow->run(q{SELECT 1 FROM shop.stock_level WHERE variant_id = '42' FOR UPDATE});
+my $began = time;
+$buyer->send(qq{SELECT FROM inventory_lock.place_order_locked('ann', 'limit', $lines, options => '{"wait_timeout": "4 s"}')});
+$node->poll_until(sub { time - $began > 2 }, 'most of the time is over');
+$slow->run('COMMIT');
+is($buyer->sent_error, 'IL010', 'an order waits for one row, and then for another');
+cmp_ok(time - $began, '<', 6, 'as long as it may wait for both');
+$writer->run('ROLLBACK');
+$slow->quit;
+
+# A location that comes while the keys are waited for is found before anything is refused.
+$node->safe_psql('postgres', q{INSERT INTO shop.stock_level (variant_id, location_id, on_hand)
+    VALUES ('44', 'a', 0), ('45', 'a', 0)});
+for my $case (['44', q{SELECT quantity_after FROM inventory_lock.decrement_stock_on_purchase('44', 5)}, '95'],
+    ['45', q{SELECT lines -> 0 ->> 'on_hand_after' FROM inventory_lock.place_order_locked('ann', 'late',
+        '[{"variant_id": "45", "quantity": 5}]')}, '95'])
+{
+    my ($variant, $call, $after) = @$case;
+    $redis->freeze;
+    $buyer->send($call);
+    $node->poll_until(
+        sub { $node->value(q{SELECT wait_event_type = 'Extension' FROM pg_stat_activity WHERE pid = } . $buyer->pid) eq 't' },
+        'the buyer waits for Redis');
+    $writer->run(qq{INSERT INTO shop.stock_level (variant_id, location_id, on_hand) VALUES ('$variant', 'b', 100)});
+    $redis->thaw;
+    is(($buyer->result)[0], $after, "a location of $variant that comes meanwhile is used");
+}
+$node->safe_psql('postgres', q{UPDATE shop.stock_level s SET on_hand = (SELECT ledger FROM inventory_lock.verify_stock(s.variant_id) v
+    WHERE v.location_id = s.location_id) WHERE variant_id IN ('44', '45')});
+
 $node->safe_psql('postgres', q{UPDATE shop.stock_level s SET on_hand = (SELECT ledger FROM inventory_lock.verify_stock(s.variant_id))
     WHERE variant_id IN ('42', '43')});
 $buyer->quit;
