@@ -94,12 +94,11 @@ GateResult TakeGate(const Hold &hold, WaitBudget &budget) {
     if (left_ms == 0) {
         return budget.no_wait() ? GateResult::kBusy : GateResult::kTimedOut;
     }
-    const bool ours = left_ms < INT_MAX && (LockTimeout == 0 || left_ms < LockTimeout);
+    const ScopedWaitLimit limit(budget);
     const int64 started_us = pg::BootUs();
     try {
         ScopedWaitRecord record(shared::WaitKind::kGate, entry);
         IL_INJECT("gate-waiting");
-        ScopedLockTimeout timeout(ours ? static_cast<int>(left_ms) : LockTimeout);
         pg::Call([&] { (void)LockAcquire(&tag, mode, false, false); });
     } catch (const pg::PgError &error) {
         const int64 waited_us = pg::BootUs() - started_us;
@@ -108,7 +107,7 @@ GateResult TakeGate(const Hold &hold, WaitBudget &budget) {
             error.edata != nullptr && error.edata->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
         CountQueueing(kind, entry, timed_out ? shared::Ended::kTimedOut : shared::Ended::kCancelled,
                       waited_us);
-        if (timed_out && ours) {
+        if (timed_out && limit.IsOver()) {
             return GateResult::kTimedOut;  // the caller raises in PostgreSQL's stead
         }
         shared::Count(static_cast<uint8>(kind),

@@ -1,4 +1,4 @@
-// Sets lock_timeout for one wait.
+// Limits waits for PostgreSQL's locks to what is left of a call's budget.
 //
 // Runs in: backends. Below the machinery of settings: plain stores, so that unwinding restores what
 // was there. Only around waits in which nobody's SQL runs that could look at the setting.
@@ -13,18 +13,7 @@ extern "C" {
 
 namespace inventory_lock::locking {
 
-class ScopedLockTimeout final {
-  public:
-    explicit ScopedLockTimeout(int timeout_ms) : saved_(LockTimeout) { LockTimeout = timeout_ms; }
-    ~ScopedLockTimeout() { LockTimeout = saved_; }
-    ScopedLockTimeout(const ScopedLockTimeout &) = delete;
-    ScopedLockTimeout &operator=(const ScopedLockTimeout &) = delete;
-
-  private:
-    int saved_;
-};
-
-// Keeps several waits together within what is left of a call's budget: Renew() before each.
+// For one wait, or for several one after the other: Renew() before each but the first.
 class ScopedWaitLimit final {
   public:
     explicit ScopedWaitLimit(const WaitBudget &budget) : budget_(budget), saved_(LockTimeout) {

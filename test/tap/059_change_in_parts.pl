@@ -38,9 +38,13 @@ $node->safe_psql('postgres', q{
     EXCEPTION WHEN raise_exception THEN NULL;
     END $$});
 
-sub change { return q{SELECT count(*) FROM inventory_lock.adjust_stock_bulk_locked((
-    SELECT jsonb_agg(jsonb_build_object('variant_id', 'row' || i, 'delta', -1) ORDER BY i DESC)
-    FROM generate_series(1001, 4000) i)} . (shift // '') . ')' }
+sub change
+{
+    my ($more, $last) = @_;
+    return q{SELECT count(*) FROM inventory_lock.adjust_stock_bulk_locked((
+        SELECT jsonb_agg(jsonb_build_object('variant_id', 'row' || i, 'delta', -1) ORDER BY i DESC)
+        FROM generate_series(1001, } . ($last // 4000) . ') i)' . ($more // '') . ')';
+}
 sub plan_is
 {
     my ($command) = @_;
@@ -60,9 +64,10 @@ my $session = $node->session;
 my $gatekeeper = $node->session;
 sub stop_at_first_row
 {
+    my ($last) = @_;
     plan_is('SELECT pg_advisory_xact_lock(7)');
     $gatekeeper->run('SELECT pg_advisory_lock(7)');
-    $session->send(change());
+    $session->send(change(undef, $last));
     $node->poll_until(
         sub { $node->value(q{SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 7 AND NOT granted}) },
         'the first row is being written');
@@ -118,6 +123,31 @@ $redis->command('DEL', 'inventory_lock:row3900');
 is(($session->result)[0], '3000', 'goes on when the key is free');
 is(total(), 300000 - 6 * 3000 - 5, 'only whole changes are kept');
 
+# Redis goes while the last part, one key, is asked for; the change goes on without it. That answer is not
+# taken for the one to a later request for the same key. The next one in the queue keeps its entry.
+my $next = $node->session;
+my $token = sub { $redis->command('GET', 'inventory_lock:row1257') };
+$redis->command('SET', 'inventory_lock:row1257', 'somebody');
+stop_at_first_row(1257);
+$redis->kill9;
+$node->wait_for_protection('database');
+$next->run('BEGIN');
+$next->send(q{SELECT inventory_lock.acquire_stock_lock('row1257')});
+$node->wait_at_gate;
+$gatekeeper->run('SELECT pg_advisory_unlock(7)');
+is(($session->result)[0], '257', 'a change goes on when Redis goes in its first part');
+$next->result;
+$redis->start;
+$node->wait_for_protection('redis');
+$session->run('BEGIN');
+$session->send(q{SELECT inventory_lock.acquire_stock_lock('row1257')});
+$node->wait_at_gate;
+$next->run('COMMIT');
+$session->result;
+like($token->(), qr/^pg:/, 'and its key is locked in Redis when that is back');
+$session->run('COMMIT');
+
+$next->quit;
 $session->quit;
 $gatekeeper->quit;
 $node->finish($redis);

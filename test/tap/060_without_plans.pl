@@ -211,7 +211,11 @@ $node->safe_psql('plain', q{
     CREATE FUNCTION tries() RETURNS trigger LANGUAGE plpgsql AS
         $$BEGIN PERFORM inventory_lock.adjust_stock_bulk_locked(
             '[{"variant_id": "2", "delta": 1}, {"variant_id": "4", "delta": 1}]', note => 'too long a note');
-        EXCEPTION WHEN string_data_right_truncation THEN RETURN NEW; END$$;
+        EXCEPTION WHEN string_data_right_truncation THEN
+            PERFORM inventory_lock.stock('4'), inventory_lock.verify_stock('2'),  -- memory is used again
+                (SELECT string_agg(repeat('x', i % 1000), '') FROM generate_series(1, 2000) i);
+            RETURN NEW;
+        END$$;
     CREATE TRIGGER tries AFTER INSERT ON shop.orders FOR EACH ROW EXECUTE FUNCTION tries()});
 my $fours = q{SELECT on_hand FROM shop.stock_level WHERE variant_id = '4'};
 $before = $node->safe_psql('plain', $fours);

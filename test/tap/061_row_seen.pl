@@ -26,6 +26,13 @@ sub reset_level
     return;
 }
 
+sub waits_for_row
+{
+    return $node->poll_until(
+        sub { $node->value(q{SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = } . $buyer->pid) eq 't' },
+        'the buyer waits for the row');
+}
+
 # The buyer has seen the row, and waits for Redis.
 sub stop_between
 {
@@ -35,9 +42,7 @@ sub stop_between
     $buyer->run(q{SELECT inventory_lock.acquire_stock_lock('42')});
     $redis->freeze;
     $buyer->send($call);
-    $node->poll_until(
-        sub { $node->value(q{SELECT wait_event_type = 'Extension' FROM pg_stat_activity WHERE pid = } . $buyer->pid) eq 't' },
-        'the buyer waits for Redis');
+    $node->wait_at_lease($buyer->pid);
     return;
 }
 
@@ -63,9 +68,7 @@ stop_between($sale);
 $writer->run('BEGIN');
 $writer->run(q{UPDATE shop.stock_level SET on_hand = on_hand - 1 WHERE variant_id = '42'});
 $redis->thaw;
-$node->poll_until(
-    sub { $node->value(q{SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = } . $buyer->pid) eq 't' },
-    'the buyer waits for the row');
+waits_for_row();
 $writer->run('COMMIT');
 is(($buyer->result)[0], '999 998', 'a writer who has the row is waited for');
 $buyer->run('COMMIT');
@@ -85,9 +88,7 @@ for my $way (qw(COMMIT ROLLBACK))
     $writer->run(q{UPDATE shop.stock_level SET on_hand = 50 WHERE variant_id = '42'}) if $way eq 'ROLLBACK';
     $writer->run(q{SELECT 1 FROM shop.stock_level WHERE variant_id = '42' FOR SHARE});
     $redis->thaw;
-    $node->poll_until(
-        sub { $node->value(q{SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = } . $buyer->pid) eq 't' },
-        'the buyer waits for the row');
+    waits_for_row();
     $writer->run($way);
     is(($buyer->result)[0], '1000 999', "who has had the row and changed nothing ($way) is waited for");
     $buyer->run('COMMIT');
@@ -134,9 +135,7 @@ sub stop_order
     $orders++;
     $buyer->send(qq{SELECT jsonb_path_query_array(lines, '\$[*].on_hand_after')
         FROM inventory_lock.place_order_locked('ann', 'seen-$orders', $lines)});
-    $node->poll_until(
-        sub { $node->value(q{SELECT wait_event_type = 'Extension' FROM pg_stat_activity WHERE pid = } . $buyer->pid) eq 't' },
-        'the order waits for Redis');
+    $node->wait_at_lease($buyer->pid);
     return;
 }
 
@@ -166,9 +165,7 @@ stop_order();
 $writer->run('BEGIN');
 $writer->run(q{UPDATE shop.stock_level SET on_hand = on_hand - 1 WHERE variant_id = '43'});
 $redis->thaw;
-$node->poll_until(
-    sub { $node->value(q{SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = } . $buyer->pid) eq 't' },
-    'the order waits for the row');
+waits_for_row();
 $writer->run('COMMIT');
 is(($buyer->result)[0], '[999, 997]', 'an order waits for a writer who has the row');
 $buyer->run('COMMIT');
@@ -212,9 +209,7 @@ for my $case (['44', q{SELECT quantity_after FROM inventory_lock.decrement_stock
     my ($variant, $call, $after) = @$case;
     $redis->freeze;
     $buyer->send($call);
-    $node->poll_until(
-        sub { $node->value(q{SELECT wait_event_type = 'Extension' FROM pg_stat_activity WHERE pid = } . $buyer->pid) eq 't' },
-        'the buyer waits for Redis');
+    $node->wait_at_lease($buyer->pid);
     $writer->run(qq{INSERT INTO shop.stock_level (variant_id, location_id, on_hand) VALUES ('$variant', 'b', 100)});
     $redis->thaw;
     is(($buyer->result)[0], $after, "a location of $variant that comes meanwhile is used");
