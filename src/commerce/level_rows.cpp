@@ -11,6 +11,7 @@
 #include "shared/counters.hpp"
 
 extern "C" {
+#include <access/printtup.h>
 #include <catalog/pg_type.h>
 #include <storage/proc.h>
 #include <utils/lsyscache.h>
@@ -173,12 +174,29 @@ pg::SqlError RowTimedOut() {
         "Retry, or allow a longer wait.");
 }
 
+// Takes a statement's rows as SPI does. A row is locked when it comes, and the next one is then
+// waited for only as long as is left.
+struct RenewingReceiver {
+    DestReceiver base;
+    const locking::WaitBudget *budget;
+
+    static bool Receive(TupleTableSlot *slot, DestReceiver *self) {
+        const int64 left_ms = reinterpret_cast<RenewingReceiver *>(self)->budget->LeftMs();
+        LockTimeout = static_cast<int>(std::clamp<int64>(left_ms, 1, LockTimeout));
+        return spi_printtup(slot, self);
+    }
+    static void Ignore(DestReceiver *) {}
+};
+
 // Raises IL010 when the budget ends the wait, 55P03 when the caller's own lock_timeout does.
 Rows RunWaiting(Statement &statement, const Params &params, locking::WaitBudget &budget) {
     const int limit_ms = LimitMs(budget);
     if (limit_ms == 0) {
         return statement.Run(params);
     }
+    RenewingReceiver receiver{{RenewingReceiver::Receive, spi_dest_startup,
+                               RenewingReceiver::Ignore, RenewingReceiver::Ignore, DestSPI},
+                              &budget};
     statement.Prepare();
     char limit[32];
     std::snprintf(limit, sizeof(limit), "%d", limit_ms);
@@ -190,7 +208,7 @@ Rows RunWaiting(Statement &statement, const Params &params, locking::WaitBudget 
         return level;
     });
     try {
-        const Rows rows = statement.Run(params);
+        const Rows rows = statement.Run(params, &receiver.base);
         pg::Call([nest_level] { AtEOXact_GUC(true, nest_level); });
         return rows;
     } catch (const pg::PgError &error) {

@@ -190,13 +190,26 @@ void Statement::Prepare() {
     });
 }
 
-Rows Statement::Run(const Params &params) {
+Rows Statement::Run(const Params &params, DestReceiver *receiver) {
     Prepare();
     Datum *const values = params.values();
     const char *const nulls = params.nulls();
     const SPIPlanPtr plan = plan_;
-    pg::Call(
-        [=] { CheckSpi(SPI_execute_plan(plan, values, nulls, false, 0), "SPI_execute_plan"); });
+    const Oid *const types = types_.data();
+    const int count = static_cast<int>(types_.size());
+    pg::Call([=] {
+        if (receiver == nullptr) {
+            CheckSpi(SPI_execute_plan(plan, values, nulls, false, 0), "SPI_execute_plan");
+            return;
+        }
+        SPIExecuteOptions options = {};
+        options.params = makeParamList(count);
+        for (int i = 0; i < count; i++) {
+            options.params->params[i] = {values[i], nulls[i] == 'n', PARAM_FLAG_CONST, types[i]};
+        }
+        options.dest = receiver;
+        CheckSpi(SPI_execute_plan_extended(plan, &options), "SPI_execute_plan_extended");
+    });
     return Rows(SPI_tuptable, SPI_processed);
 }
 

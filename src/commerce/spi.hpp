@@ -91,7 +91,8 @@ class Statement final {
     Statement &operator=(const Statement &) = delete;
 
     void Prepare();
-    Rows Run(const Params &params);
+    // `receiver` hands the rows on to SPI's own functions; nullptr: SPI receives them.
+    Rows Run(const Params &params, DestReceiver *receiver = nullptr);
     // The same with what is committed now, also where the transaction's snapshot is older.
     Rows RunOnLatest(const Params &params);
     void Free();

@@ -183,20 +183,28 @@ $redis->thaw;
 is($buyer->sent_error, '40001', 'an order does not write to a row that is newer than its snapshot');
 $buyer->run('ROLLBACK');
 
-# The rows of one call are waited for within one limit.
+# The rows of one call are waited for within one limit, those of one variant (by a statement) as well.
 my $slow = $node->session;
 $node->safe_psql('postgres', q{UPDATE shop.stock_level SET on_hand = 1000 WHERE variant_id IN ('42', '43')});
-$writer->run('BEGIN');
-$writer->run(q{SELECT 1 FROM shop.stock_level WHERE variant_id = '43' FOR UPDATE});
-$slow->run('BEGIN');
-$slow->run(q{SELECT 1 FROM shop.stock_level WHERE variant_id = '42' FOR UPDATE});
-my $began = time;
-$buyer->send(qq{SELECT FROM inventory_lock.place_order_locked('ann', 'limit', $lines, options => '{"wait_timeout": "4 s"}')});
-$node->poll_until(sub { time - $began > 2 }, 'most of the time is over');
-$slow->run('COMMIT');
-is($buyer->sent_error, 'IL010', 'an order waits for one row, and then for another');
-cmp_ok(time - $began, '<', 6, 'as long as it may wait for both');
-$writer->run('ROLLBACK');
+$node->safe_psql('postgres', q{INSERT INTO shop.stock_level (variant_id, location_id, on_hand) VALUES ('46', 'a', 10), ('46', 'b', 10)});
+for my $case (
+    [q{variant_id = '42'}, q{variant_id = '43'}, qq{place_order_locked('ann', 'limit', $lines, options => '{"wait_timeout": "4 s"}')}],
+    [q{variant_id = '46' AND location_id = 'a'}, q{variant_id = '46' AND location_id = 'b'},
+        q{decrement_stock_on_purchase('46', 1, wait_timeout => '4 s')}])
+{
+    my ($first, $second, $call) = @$case;
+    $writer->run('BEGIN');
+    $writer->run("SELECT 1 FROM shop.stock_level WHERE $second FOR UPDATE");
+    $slow->run('BEGIN');
+    $slow->run("SELECT 1 FROM shop.stock_level WHERE $first FOR UPDATE");
+    my $began = time;
+    $buyer->send("SELECT FROM inventory_lock.$call");
+    $node->poll_until(sub { time - $began > 2 }, 'most of the time is over');
+    $slow->run('COMMIT');
+    is($buyer->sent_error, 'IL010', "$call waits for one row, and then for another");
+    cmp_ok(time - $began, '<', 6, 'as long as it may wait for both');
+    $writer->run('ROLLBACK');
+}
 $slow->quit;
 
 # A location that comes while the keys are waited for is found before anything is refused.
@@ -215,7 +223,7 @@ for my $case (['44', q{SELECT quantity_after FROM inventory_lock.decrement_stock
     is(($buyer->result)[0], $after, "a location of $variant that comes meanwhile is used");
 }
 $node->safe_psql('postgres', q{UPDATE shop.stock_level s SET on_hand = (SELECT ledger FROM inventory_lock.verify_stock(s.variant_id) v
-    WHERE v.location_id = s.location_id) WHERE variant_id IN ('44', '45')});
+    WHERE v.location_id = s.location_id) WHERE variant_id IN ('44', '45', '46')});
 
 $node->safe_psql('postgres', q{UPDATE shop.stock_level s SET on_hand = (SELECT ledger FROM inventory_lock.verify_stock(s.variant_id))
     WHERE variant_id IN ('42', '43')});
