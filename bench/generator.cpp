@@ -9,7 +9,8 @@
 //     slice NAME CLIENTS KEYS MS    KEYS is 0 (a key of its own for each client) or the number of
 //     keys
 //                                   that all draw from, at random
-//                                   → "CALLS ERRORS SECONDS P50_US P99_US MAX_US"
+//                                   → "CALLS ERRORS SECONDS" and the latency distribution as
+//                                   "SHARE:US", the latency that so many calls do not exceed
 //     burst NAME CLIENTS CALLS      so many calls on key 0, as fast as the clients can → the same
 //
 // A slice is a closed loop: each client sends its next call when it has the answer to the last one.
@@ -34,6 +35,8 @@
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+constexpr double kShares[] = {0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 1};
 
 int64_t NowUs() {
     return std::chrono::duration_cast<std::chrono::microseconds>(Clock::now().time_since_epoch())
@@ -234,11 +237,12 @@ int main(int argc, char **argv) {
         } else {
             Fail(std::string("what is this: ") + line);
         }
-        std::printf("%lld %lld %.6f %lld %lld %lld\n", static_cast<long long>(slice.calls),
-                    static_cast<long long>(slice.errors), slice.seconds,
-                    static_cast<long long>(slice.Quantile(0.5)),
-                    static_cast<long long>(slice.Quantile(0.99)),
-                    static_cast<long long>(slice.Quantile(1.0)));
+        std::printf("%lld %lld %.6f", static_cast<long long>(slice.calls),
+                    static_cast<long long>(slice.errors), slice.seconds);
+        for (const double share : kShares) {
+            std::printf(" %g:%lld", share, static_cast<long long>(slice.Quantile(share)));
+        }
+        std::putchar('\n');
         std::fflush(stdout);
     }
     return 0;

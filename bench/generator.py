@@ -11,13 +11,19 @@ class Slice:
     calls: float
     errors: float
     seconds: float
-    p50_ms: float
-    p99_ms: float
-    max_ms: float
+    latencies_ms: dict  # share of the calls → what none of them took longer than
 
     @property
     def per_second(self):
         return (self.calls + self.errors) / self.seconds
+
+    @property
+    def p50_ms(self):
+        return self.latencies_ms[0.5]
+
+    @property
+    def p99_ms(self):
+        return self.latencies_ms[0.99]
 
 
 def scripts_run(cache):
@@ -54,10 +60,12 @@ class Generator:
         return self.sliced(f"burst {name} {clients} {calls}", False)
 
     def sliced(self, command, refused):
-        calls, errors, seconds, p50, p99, longest = map(float, self.ask(command).split())
+        calls, errors, seconds, *latencies = self.ask(command).split()
+        calls, errors = float(calls), float(errors)
         if (calls if refused else errors) > 0:
             raise RuntimeError(f"{command}: {calls:.0f} calls succeeded, {errors:.0f} failed")
-        return Slice(calls, errors, seconds, p50 / 1000, p99 / 1000, longest / 1000)
+        return Slice(calls, errors, float(seconds), {
+            float(share): float(us) / 1000 for share, us in (pair.split(":") for pair in latencies)})
 
     def early_release(self, on):
         self.ask(f"sql SET inventory_lock.early_release = {'on' if on else 'off'}")
