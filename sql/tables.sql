@@ -9,7 +9,7 @@ SELECT * FROM inventory_lock.stock('1');
 SET client_min_messages = notice;
 SELECT inventory_lock.create_tables();
 SELECT inventory_lock.create_tables('shop');
--- the default binding is about one schema
+-- the default binding is about one schema's tables
 SELECT inventory_lock.create_tables('Other shop');
 SELECT inventory_lock.create_tables(NULL);
 SELECT inventory_lock.create_tables('');
@@ -55,5 +55,34 @@ CREATE SCHEMA shop;
 CREATE TABLE shop.stock_level (id int);
 SELECT inventory_lock.create_tables();
 SELECT count(*) FROM inventory_lock.binding;
+-- a default binding of other tables is not replaced
+DROP TABLE shop.stock_level;
+CREATE TABLE shop.products (id bigint PRIMARY KEY, stock bigint NOT NULL);
+SELECT inventory_lock.bind('default', 'shop.products', variant_column => 'id', on_hand_column => 'stock');
+SELECT inventory_lock.create_tables();
+SELECT inventory_lock.unbind('default');
+CREATE TABLE shop.stock_level (variant_id text PRIMARY KEY, stock bigint NOT NULL);
+SELECT inventory_lock.bind('default', 'shop.stock_level', on_hand_column => 'stock');
+SELECT inventory_lock.create_tables();
+SELECT stock_level, movement FROM inventory_lock.binding;
+-- what a binding of these tables was told is kept
+SELECT inventory_lock.unbind('default');
+DROP SCHEMA shop CASCADE;
+SELECT inventory_lock.create_tables();
+UPDATE inventory_lock.binding SET lock_per_location = true;
+DROP TABLE shop.outbox;
+SELECT inventory_lock.create_tables();
+SELECT outbox, lock_per_location FROM inventory_lock.binding;
+-- and tables are not taken from their owner
+DROP EXTENSION inventory_lock;
+DROP ROLE IF EXISTS il_clerk;
+CREATE ROLE il_clerk;
+CREATE EXTENSION inventory_lock;
+GRANT EXECUTE ON FUNCTION inventory_lock.create_tables(name) TO il_clerk;
+SET ROLE il_clerk;
+SELECT inventory_lock.create_tables();
+RESET ROLE;
+SELECT count(*) FROM inventory_lock.binding;
 DROP EXTENSION inventory_lock;
 DROP SCHEMA shop CASCADE;
+DROP ROLE il_clerk;

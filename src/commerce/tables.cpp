@@ -181,33 +181,52 @@ Oid FindRelation(Oid schema, const char *name) {
     return pg::Call([=] { return get_relname_relid(name, schema); });
 }
 
-// Where the default binding is, if there is one.
-std::optional<Oid> BoundSchema() {
+// Which of these tables the default binding knows, by TableId. Raises when it is about others;
+// tables that have gone do not count.
+std::vector<bool> BoundInDefault(Oid schema) {
+    std::vector<bool> bound(kTableIds);
     const Rows rows = RunOnce(
-        "SELECT c.relnamespace::pg_catalog.int8, c.oid IS NULL FROM inventory_lock.binding b"
-        " LEFT JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) b.stock_level"
-        " WHERE b.name OPERATOR(pg_catalog.=) 'default'");
-    if (rows.empty() || rows.Bool(0, 1)) {
-        return std::nullopt;
+        "SELECT t.role, c.oid::pg_catalog.int8 FROM inventory_lock.binding b"
+        " CROSS JOIN LATERAL ROWS FROM (pg_catalog.unnest(ARRAY[b.stock_level, b.movement,"
+        " b.orders, b.order_line, b.reservation, b.outbox, b.outbox_consumer]))"
+        " WITH ORDINALITY AS t (relation, role)"
+        " JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) t.relation"
+        " WHERE b.name OPERATOR(pg_catalog.=) 'default' ORDER BY t.role");
+    for (size_t row = 0; row < rows.size(); row++) {
+        const auto role = static_cast<size_t>(rows.Int8(row, 0) - 1);
+        const auto relation = static_cast<Oid>(rows.Int8(row, 1));
+        if (relation != FindRelation(schema, kTables[role].name)) {
+            throw pg::SqlError(ERRCODE_DUPLICATE_OBJECT,
+                               "binding \"default\" is about other tables",
+                               "It is about " + RelationName(relation) + ".",
+                               "Bind other tables under another name with inventory_lock.bind.");
+        }
+        bound[role] = true;
     }
-    return static_cast<Oid>(rows.Int8(0, 0));
+    return bound;
 }
 
-void WriteBinding(const std::vector<Oid> &relations) {
+// What was said of tables that have gone does not hold for new ones.
+void WriteBinding(const std::vector<Oid> &relations, bool keep_options) {
     Params params;
     for (const Oid relation : relations) {
         params.Value(ObjectIdGetDatum(relation));
     }
+    params.Value(BoolGetDatum(keep_options));
+    std::vector<Oid> types(kTableIds + 1, REGCLASSOID);
+    types.back() = BOOLOID;
     RunAsCatalogueOwner(
-        "INSERT INTO inventory_lock.binding"
+        "INSERT INTO inventory_lock.binding AS b"
         " (name, stock_level, movement, orders, order_line, reservation, outbox, outbox_consumer)"
         " VALUES ('default', $1, $2, $3, $4, $5, $6, $7) ON CONFLICT (name) DO UPDATE"
         " SET stock_level = EXCLUDED.stock_level, movement = EXCLUDED.movement,"
         " orders = EXCLUDED.orders, order_line = EXCLUDED.order_line,"
         " reservation = EXCLUDED.reservation, outbox = EXCLUDED.outbox,"
-        " outbox_consumer = EXCLUDED.outbox_consumer, columns = '{}', order_writer = NULL,"
-        " lock_per_location = false",
-        std::vector<Oid>(kTableIds, REGCLASSOID), params);
+        " outbox_consumer = EXCLUDED.outbox_consumer,"
+        " columns = CASE WHEN $8 THEN b.columns ELSE '{}' END,"
+        " order_writer = CASE WHEN $8 THEN b.order_writer END,"
+        " lock_per_location = $8 AND b.lock_per_location",
+        types, params);
 }
 
 void TellNotice(const std::string &message, const std::string &hint) {
@@ -335,15 +354,7 @@ void CreateTables(const std::string &schema) {
     const std::string quoted = QuoteName(schema);
     const char *const name = schema.c_str();
     Oid schema_oid = pg::Call([name] { return get_namespace_oid(name, true); });
-    const std::optional<Oid> bound = BoundSchema();
-    if (bound && *bound != schema_oid) {
-        const Oid other = *bound;
-        const char *const other_name = pg::Call([other] { return get_namespace_name(other); });
-        throw pg::SqlError(ERRCODE_DUPLICATE_OBJECT,
-                           "binding \"default\" is about tables in another schema",
-                           "It is about schema \"" + std::string(other_name) + "\".",
-                           "Bind other tables under another name with inventory_lock.bind.");
-    }
+    const std::vector<bool> bound = BoundInDefault(schema_oid);
     if (!OidIsValid(schema_oid)) {
         RunCommand("CREATE SCHEMA " + quoted);
         schema_oid = pg::Call([name] { return get_namespace_oid(name, false); });
@@ -358,14 +369,15 @@ void CreateTables(const std::string &schema) {
             created += (created.empty() ? "" : ", ") + std::string(table.name);
         }
         relations.push_back(FindRelation(schema_oid, table.name));
+        CheckOwner(relations.back());
     }
     pg::Call([nest_level] { AtEOXact_GUC(true, nest_level); });
-    if (created.empty() && bound) {
+    if (std::all_of(bound.begin(), bound.end(), [](bool known) { return known; })) {
         TellNotice("schema " + quoted + " has all tables already and is bound as \"default\"",
                    "Nothing has been changed.");
         return;
     }
-    WriteBinding(relations);
+    WriteBinding(relations, bound[static_cast<size_t>(TableId::kStockLevel)]);
     // Tables of these names that were there before may be something else.
     Binding::Resolve("default");
     TellNotice("schema " + quoted + " is bound as \"default\"",
