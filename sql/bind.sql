@@ -70,6 +70,12 @@ SELECT right(variant::text, 1) AS variant, warehouse, quantity_available, row_ve
 SELECT pos, right(item::text, 1) AS item, place, qty, undone FROM own.sale_items ORDER BY pos;
 SELECT right(item::text, 1) AS item, place, quantity_change, after_change, adjusted_by, notes FROM own.adjustments ORDER BY item, id;
 SELECT count(*) FROM inventory_lock.verify_stock(binding => 'large') WHERE drift <> 0;
+-- a writer from outside is judged by the rows of the binding
+SELECT inventory_lock.assert_fence('inventory_lock:00000000-0000-0000-0000-00000000000b', 8000000000000001, 'large');
+SELECT warehouse, row_fence FROM own.inventory WHERE right(variant::text, 1) = 'b' ORDER BY warehouse;
+SELECT pg_temp.try($$SELECT inventory_lock.assert_fence('inventory_lock:00000000-0000-0000-0000-00000000000b', 8000000000000000, binding => 'large')$$);
+SELECT pg_temp.try($$SELECT inventory_lock.assert_fence('inventory_lock:00000000-0000-0000-0000-00000000000b', 1, binding => 'nowhere')$$);
+SELECT count(*) FROM inventory_lock.fence;
 
 -- numeric and partitioned
 CREATE TABLE own.parts (sku varchar(20) NOT NULL PRIMARY KEY, amount numeric NOT NULL) PARTITION BY HASH (sku);

@@ -107,14 +107,15 @@ IL_FUNCTION(inventory_lock_acquire_product_lock) {
     return fence;
 }
 
-// assert_fence(key text, fence bigint) → void
+// assert_fence(key text, fence bigint, binding text) → void
 IL_FUNCTION(inventory_lock_assert_fence) {
     const Arguments arguments(fcinfo);
     const std::string key = arguments.Text(0, "key");
     const int64 fence = arguments.Int8(1, "fence");
-    RequireWritable("assert_fence");
+    const std::string binding_name = arguments.Text(2, "binding");
+    RequireWritable("assert_fence()");
     commerce::Session session;
-    commerce::AssertFence(key, fence);
+    commerce::AssertFence(key, fence, binding_name);
     session.Finish();
     PG_RETURN_VOID();
 }

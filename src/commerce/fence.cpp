@@ -33,12 +33,13 @@ bool HasBinding(const char *name) {
 }
 
 // Raises the fence in the rows of a stock key. False when the key belongs to no row.
-bool RaiseInRows(const std::string &key, int64 fence) {
-    if (key.compare(0, kStockPrefix.size(), kStockPrefix) != 0 || !HasBinding(kDefaultBinding)) {
+bool RaiseInRows(const std::string &key, int64 fence, const std::string &binding_name) {
+    if (key.compare(0, kStockPrefix.size(), kStockPrefix) != 0 ||
+        (binding_name == kDefaultBinding && !HasBinding(kDefaultBinding))) {
         return false;
     }
     const auto binding =
-        OpenBinding(kDefaultBinding, {{TableId::kStockLevel, ACL_SELECT | ACL_UPDATE}});
+        OpenBinding(binding_name, {{TableId::kStockLevel, ACL_SELECT | ACL_UPDATE}});
     const Column &variant_column = binding->column(TableId::kStockLevel, "variant_id");
     const Column *location_column = binding->find(TableId::kStockLevel, "location_id");
     std::string variant = key.substr(kStockPrefix.size());
@@ -110,7 +111,7 @@ void RaiseInTable(const std::string &key, int64 fence) {
 
 }  // namespace
 
-void AssertFence(const std::string &key, int64 fence) {
+void AssertFence(const std::string &key, int64 fence, const std::string &binding_name) {
     locking::CheckWholeKey(key);
     if (fence <= 0) {
         throw pg::SqlError(ERRCODE_INVALID_PARAMETER_VALUE, "fence must be positive");
@@ -119,7 +120,7 @@ void AssertFence(const std::string &key, int64 fence) {
     if (newest > fence) {
         Refuse(key, fence, newest);
     }
-    if (!RaiseInRows(key, fence)) {
+    if (!RaiseInRows(key, fence, binding_name)) {
         RaiseInTable(key, fence);
     }
 }

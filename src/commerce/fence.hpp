@@ -10,8 +10,9 @@
 
 namespace inventory_lock::commerce {
 
-// Locks what stores the fence of `key` and raises it to `fence`. Throws IL011 when a higher one is
-// stored there, or is known to have been given out since.
-void AssertFence(const std::string &key, int64 fence);
+// Locks what stores the fence of `key`, for a stock key the rows of the binding, and raises it to
+// `fence`. Throws IL011 when a higher one is stored there, or is known to have been given out
+// since.
+void AssertFence(const std::string &key, int64 fence, const std::string &binding_name);
 
 }  // namespace inventory_lock::commerce

@@ -56,9 +56,9 @@ COMMENT ON TABLE inventory_lock.fence IS
     'the highest fence that assert_fence has seen for a key without a stock row';
 SELECT pg_catalog.pg_extension_config_dump('inventory_lock.fence', '');
 
-CREATE FUNCTION inventory_lock.assert_fence(key text, fence bigint)
+CREATE FUNCTION inventory_lock.assert_fence(key text, fence bigint, binding text DEFAULT 'default')
     RETURNS void LANGUAGE c AS 'MODULE_PATHNAME', 'inventory_lock_assert_fence';
-COMMENT ON FUNCTION inventory_lock.assert_fence(text, bigint) IS
+COMMENT ON FUNCTION inventory_lock.assert_fence(text, bigint, text) IS
     'refuses a writer whose lock has been given to somebody since, and remembers its fence';
 
 CREATE FUNCTION inventory_lock.force_release_lock(key text)
@@ -79,7 +79,7 @@ REVOKE ALL ON FUNCTION inventory_lock.acquire_lock(text, interval, interval),
     inventory_lock.acquire_product_lock(bigint, interval, text),
     inventory_lock.acquire_product_lock(uuid, interval, text),
     inventory_lock.acquire_product_lock(text, interval, text),
-    inventory_lock.assert_fence(text, bigint),
+    inventory_lock.assert_fence(text, bigint, text),
     inventory_lock.force_release_lock(text),
     inventory_lock.lock_token(text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION inventory_lock.lock_token(text) TO pg_monitor;

@@ -85,7 +85,7 @@ INSERT INTO documented VALUES
      'TABLE(movement_id text, variant_id text, location_id text, quantity_before bigint, delta bigint, quantity_after bigint, available bigint, stock_status text, version bigint, fence bigint, protection text, replayed boolean, waited_ms double precision)'),
     ('adjust_stock_locked', 'variant_id uuid, delta bigint, reason text DEFAULT ''adjust''::text, location_id text DEFAULT NULL::text, reference_type text DEFAULT NULL::text, reference_id text DEFAULT NULL::text, actor text DEFAULT NULL::text, note text DEFAULT NULL::text, request_key text DEFAULT NULL::text, expected bigint DEFAULT NULL::bigint, wait_timeout interval DEFAULT NULL::interval, binding text DEFAULT ''default''::text',
      'TABLE(movement_id text, variant_id text, location_id text, quantity_before bigint, delta bigint, quantity_after bigint, available bigint, stock_status text, version bigint, fence bigint, protection text, replayed boolean, waited_ms double precision)'),
-    ('assert_fence', 'key text, fence bigint',
+    ('assert_fence', 'key text, fence bigint, binding text DEFAULT ''default''::text',
      'void'),
     ('cancel_order_locked', 'order_id bigint, lines jsonb DEFAULT NULL::jsonb, reason text DEFAULT ''cancelled''::text, request_key text DEFAULT NULL::text, binding text DEFAULT ''default''::text',
      'TABLE(order_id text, status text, replayed boolean, restored bigint, lines jsonb, fence bigint, protection text, waited_ms double precision)'),
