@@ -44,6 +44,14 @@ SELECT pg_temp.try('SELECT * FROM inventory_lock.adjust_stock_locked(1, -1, loca
 SELECT count(*) FROM pg_locks WHERE locktype = 'advisory';
 ROLLBACK;
 RESET ROLE;
+-- who may not change what is on hold takes no reservation, nor an order's units out of one
+SELECT reservation_id AS held FROM inventory_lock.reserve_stock_locked('ann', '[{"variant_id": 2, "quantity": 4}]', '1 hour') \gset
+GRANT SELECT, UPDATE ON shop.reservation TO il_clerk;
+SET ROLE il_clerk;
+SELECT pg_temp.try(format($$SELECT * FROM inventory_lock.place_order_locked('ann', 'held', '[{"variant_id": 2, "quantity": 4}]', options => '{"reservation_id": "%s"}')$$, :'held'));
+RESET ROLE;
+SELECT held FROM shop.stock_level WHERE variant_id = '2';
+SELECT state FROM inventory_lock.release_reservation(:'held');
 REVOKE INSERT ON shop.stock_movement FROM il_clerk;
 SET ROLE il_clerk;
 SELECT * FROM pg_temp.calls() WHERE call IN ('adjust', 'place');

@@ -62,6 +62,13 @@ bool IsShort(const std::vector<Level> &levels, const Adjustment &adjustment) {
            });
 }
 
+bool Fits(const Binding &binding, const Adjustment &adjustment, const Level &level) {
+    int64 delta = adjustment.delta;
+    return !(adjustment.counted &&
+             __builtin_sub_overflow(*adjustment.counted, level.on_hand, &delta)) &&
+           SumOfStock(binding, level, delta).has_value();
+}
+
 // What a stock take changes.
 int64 DeltaToCounted(const Level &level, int64 counted) {
     int64 delta;
@@ -85,7 +92,7 @@ std::optional<AdjustmentResult> AdjustSeen(Binding &binding, const Adjustment &a
         return std::nullopt;
     }
     const Level *const level = OnlyLevelToWrite(binding, need, seen, budget);
-    if (level == nullptr || IsShort({*level}, adjustment) ||
+    if (level == nullptr || IsShort({*level}, adjustment) || !Fits(binding, adjustment, *level) ||
         (adjustment.expected && level->on_hand != *adjustment.expected)) {
         return std::nullopt;
     }
@@ -93,7 +100,6 @@ std::optional<AdjustmentResult> AdjustSeen(Binding &binding, const Adjustment &a
     change.variant = need.variant;
     change.level = *level;
     change.delta = DeltaOf(adjustment, change.level);
-    AddToStock(binding, change.level, change.delta);
     change.grant = locks.FenceFor(need.variant.text, change.level);
     IL_INJECT("change-writing");
     std::optional<WrittenChange> written;

@@ -183,8 +183,10 @@ class BindingCache final {
         return loaded;
     }
 
-    bool IsCurrent(const std::string &name) const {
-        return !cache_is_stale && stale_.count(name) == 0;
+    bool IsCurrent(const Binding &binding) const {
+        const auto known = bindings_.find(binding.name());
+        return !cache_is_stale && stale_.count(binding.name()) == 0 && known != bindings_.end() &&
+               known->second.get() == &binding;
     }
 
   private:
@@ -247,7 +249,7 @@ std::shared_ptr<Binding> Binding::Load(const std::string &name) {
 }
 
 bool Binding::is_current() const {
-    return BindingCache::Get().IsCurrent(name_);
+    return BindingCache::Get().IsCurrent(*this);
 }
 
 const Table *Binding::table(TableId id, std::nullptr_t) const {
@@ -302,6 +304,7 @@ bool Binding::SameText(const Binding &other) const {
 
 // What was made ready for the tables as they were: an index may be another one.
 void Binding::ForgetTables() {
+    generation_++;
     access_ = {};
     for (DirectRows *const rows :
          {&writes_.level, &writes_.movement, &orders_.order, &orders_.line}) {

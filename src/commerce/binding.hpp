@@ -199,6 +199,10 @@ class Binding final {
     // in the middle of a call when a user's code (a trigger of the orders, say) did that.
     bool is_current() const;
 
+    // Another one whenever the tables may have changed since, also while a call is at work: what
+    // was found in them before, a row's place too, may be something else now.
+    uint64 generation() const { return generation_; }
+
     // Kept with the plans; made by whoever needs it first. Only for a binding that is current.
     LevelAccess &access() { return access_; }
     DirectWrites &writes() { return writes_; }
@@ -213,6 +217,7 @@ class Binding final {
     void ForgetTables();
 
     std::string name_;
+    uint64 generation_ = 1;
     std::array<Table, kTableIds> tables_;
     bool lock_per_location_ = false;
     std::string order_writer_;

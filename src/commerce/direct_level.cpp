@@ -202,7 +202,7 @@ std::optional<int64> NumberOf(const Row &row, ColumnNumber column) {
                              : std::optional<int64>(DatumGetInt64(row.values[column]));
 }
 
-Level LevelOf(const Row &row, bool located) {
+Level LevelOf(const Row &row, bool located, uint64 generation) {
     Level level;
     level.location = TextOf(row, kLocation, located ? "" : kMainLocation);
     level.on_hand = NumberOf(row, kOnHand).value_or(0);
@@ -214,6 +214,7 @@ Level LevelOf(const Row &row, bool located) {
     level.fence = static_cast<uint64>(NumberOf(row, kFence).value_or(0));
     level.product = TextOf(row, kProduct, "");
     level.row = row.version;
+    level.row->generation = generation;
     return level;
 }
 
@@ -261,7 +262,7 @@ FoundLevels FindLevels(Binding &binding, const std::vector<StockNeed> &needs,
     }
     std::vector<std::vector<Level>> levels(needs.size());
     for (size_t i = 0; i < needs.size(); i++) {
-        levels[i].push_back(LevelOf(sought[i].row, located));
+        levels[i].push_back(LevelOf(sought[i].row, located, binding.generation()));
     }
     return levels;
 }
@@ -305,6 +306,9 @@ bool LockIfUnchanged(const Binding &binding, const std::vector<std::vector<Level
     versions.reserve(levels.size());
     for (const std::vector<Level> &of_need : levels) {
         versions.push_back(*of_need.front().row);
+        if (versions.back().generation != binding.generation()) {
+            return false;
+        }
     }
     const Oid oid = binding.table(TableId::kStockLevel).oid;
     const RowVersion *const begin = versions.data();

@@ -19,6 +19,7 @@ extern "C" {
 #include <optimizer/optimizer.h>
 #include <rewrite/rewriteHandler.h>
 #include <utils/datum.h>
+#include <utils/lsyscache.h>
 #include <utils/memutils.h>
 #include <utils/relcache.h>
 #include <utils/snapmgr.h>
@@ -194,8 +195,10 @@ bool PrepareDefaults(Relation relation, DirectTable *table, const Writing &writi
         const bool is_given = TupleDescAttr(columns, i)->attisdropped ||
                               ShareAny(&number, 1, writing.columns, writing.count);
         Node *const expression = is_given ? nullptr : build_column_default(relation, i + 1);
-        if (RunsUsersCode(expression, nullptr)) {
-            return false;
+        const bool is_null = !is_given && expression == nullptr;
+        if (RunsUsersCode(expression, nullptr) ||
+            (is_null && get_typtype(TupleDescAttr(columns, i)->atttypid) == TYPTYPE_DOMAIN)) {
+            return false;  // a domain may refuse NULL
         }
         if (expression != nullptr) {
             table->defaults[i] =

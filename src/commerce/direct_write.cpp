@@ -4,6 +4,10 @@
 
 #include "commerce/direct_rows.hpp"
 
+extern "C" {
+#include <utils/acl.h>
+}
+
 namespace inventory_lock::commerce {
 
 namespace {
@@ -66,6 +70,16 @@ RowValues LevelValues(const DirectWrites &writes, const StockChange &change, int
     return level;
 }
 
+// Who only sells needs no privilege on this column, so it is not among those checked in advance.
+bool MayWriteHeld(const Binding &binding) {
+    const Oid relation = binding.table(TableId::kStockLevel).oid;
+    const AttrNumber number = NumberOf(binding.find(TableId::kStockLevel, "held"));
+    return pg::Call([=] {
+        return pg_class_aclcheck(relation, GetUserId(), ACL_UPDATE) == ACLCHECK_OK ||
+               pg_attribute_aclcheck(relation, number, GetUserId(), ACL_UPDATE) == ACLCHECK_OK;
+    });
+}
+
 RowValues MovementValues(const DirectWrites &writes, const StockChange &change, int64 on_hand,
                          const Occasion &occasion) {
     RowValues movement(writes.movement);
@@ -125,8 +139,9 @@ std::optional<WrittenChange> WriteDirectly(Binding &binding, const StockChange &
                                            const Occasion &occasion) {
     const DirectWrites &writes = binding.writes();
     std::optional<int64> version = change.level.version;
-    if (!change.level.row || version == std::numeric_limits<int64>::max() ||
-        !binding.is_current() || writes.movement.table == nullptr) {
+    if (!change.level.row || change.level.row->generation != binding.generation() ||
+        version == std::numeric_limits<int64>::max() || !binding.is_current() ||
+        writes.movement.table == nullptr || (change.held_delta != 0 && !MayWriteHeld(binding))) {
         return std::nullopt;
     }
     if (version) {

@@ -154,15 +154,6 @@ std::vector<std::vector<Level>> ReadMany(const Rows &rows, size_t needs) {
     return levels;
 }
 
-// What is left of the budget when that is what ends a wait for a row; 0 = the caller's lock_timeout
-// does, or nothing.
-int LimitMs(locking::WaitBudget &budget) {
-    const int64 left_ms = budget.unlimited() ? 0 : std::max<int64>(1, budget.LeftMs());
-    const bool ours = left_ms > 0 && left_ms < std::numeric_limits<int>::max() &&
-                      (LockTimeout == 0 || left_ms < LockTimeout);
-    return ours ? static_cast<int>(left_ms) : 0;
-}
-
 bool IsLockTimeout(const pg::PgError &error) {
     return error.edata != nullptr && error.edata->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
 }
@@ -179,10 +170,14 @@ pg::SqlError RowTimedOut() {
 struct RenewingReceiver {
     DestReceiver base;
     const locking::WaitBudget *budget;
+    int callers_ms;  // lock_timeout of the caller, 0 = none
 
+    int LimitMs() const {
+        const int64 most = callers_ms > 0 ? callers_ms : std::numeric_limits<int>::max();
+        return static_cast<int>(std::clamp<int64>(budget->LeftMs(), 1, most));
+    }
     static bool Receive(TupleTableSlot *slot, DestReceiver *self) {
-        const int64 left_ms = reinterpret_cast<RenewingReceiver *>(self)->budget->LeftMs();
-        LockTimeout = static_cast<int>(std::clamp<int64>(left_ms, 1, LockTimeout));
+        LockTimeout = reinterpret_cast<RenewingReceiver *>(self)->LimitMs();
         return spi_printtup(slot, self);
     }
     static void Ignore(DestReceiver *) {}
@@ -190,16 +185,16 @@ struct RenewingReceiver {
 
 // Raises IL010 when the budget ends the wait, 55P03 when the caller's own lock_timeout does.
 Rows RunWaiting(Statement &statement, const Params &params, locking::WaitBudget &budget) {
-    const int limit_ms = LimitMs(budget);
-    if (limit_ms == 0) {
+    if (budget.unlimited()) {
         return statement.Run(params);
     }
     RenewingReceiver receiver{{RenewingReceiver::Receive, spi_dest_startup,
                                RenewingReceiver::Ignore, RenewingReceiver::Ignore, DestSPI},
-                              &budget};
+                              &budget,
+                              LockTimeout};
     statement.Prepare();
     char limit[32];
-    std::snprintf(limit, sizeof(limit), "%d", limit_ms);
+    std::snprintf(limit, sizeof(limit), "%d", receiver.LimitMs());
     const char *const value = limit;
     const int nest_level = pg::Call([value] {
         const int level = NewGUCNestLevel();
@@ -212,7 +207,7 @@ Rows RunWaiting(Statement &statement, const Params &params, locking::WaitBudget 
         pg::Call([nest_level] { AtEOXact_GUC(true, nest_level); });
         return rows;
     } catch (const pg::PgError &error) {
-        if (!IsLockTimeout(error)) {
+        if (!IsLockTimeout(error) || budget.LeftMs() > 0) {
             throw;
         }
     }

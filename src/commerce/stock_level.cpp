@@ -181,7 +181,7 @@ locking::Grant StockLocks::FenceFor(const std::string &variant, const Level &lev
     return *grant;
 }
 
-int64 AddToStock(const Binding &binding, const Level &level, int64 delta) {
+std::optional<int64> SumOfStock(const Binding &binding, const Level &level, int64 delta) {
     __int128 min = std::numeric_limits<int64>::min();
     __int128 max = std::numeric_limits<int64>::max();
     const Oid type = binding.column(TableId::kStockLevel, "on_hand").type;
@@ -193,12 +193,17 @@ int64 AddToStock(const Binding &binding, const Level &level, int64 delta) {
         max = std::numeric_limits<int16>::max();
     }
     const __int128 sum = static_cast<__int128>(level.on_hand) + delta;
-    if (sum < min || sum > max) {
+    return sum < min || sum > max ? std::nullopt : std::optional<int64>(static_cast<int64>(sum));
+}
+
+int64 AddToStock(const Binding &binding, const Level &level, int64 delta) {
+    const std::optional<int64> sum = SumOfStock(binding, level, delta);
+    if (!sum) {
         throw pg::SqlError(pg::kInvalidQuantity, "quantity out of range",
                            "The level is " + std::to_string(level.on_hand) + ", the change " +
                                std::to_string(delta) + ".");
     }
-    return static_cast<int64>(sum);
+    return *sum;
 }
 
 pg::SqlError StockItemNotFound(const StockNeed &need) {

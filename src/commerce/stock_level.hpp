@@ -33,6 +33,7 @@ enum class Floor : uint8 {
 struct RowVersion {
     ItemPointerData tid;
     TransactionId xmin;
+    uint64 generation;  // of what was known of the table (Binding::generation)
 };
 
 // A stock level as its row had it when it was locked.
@@ -107,6 +108,8 @@ class StockLocks final {
 
 // on_hand + delta; throws IL003 when the column cannot hold it.
 int64 AddToStock(const Binding &binding, const Level &level, int64 delta);
+// The same; nullopt when it does not fit.
+std::optional<int64> SumOfStock(const Binding &binding, const Level &level, int64 delta);
 
 pg::SqlError StockItemNotFound(const StockNeed &need);
 

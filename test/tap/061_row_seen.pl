@@ -190,9 +190,12 @@ $node->safe_psql('postgres', q{INSERT INTO shop.stock_level (variant_id, locatio
 for my $case (
     [q{variant_id = '42'}, q{variant_id = '43'}, qq{place_order_locked('ann', 'limit', $lines, options => '{"wait_timeout": "4 s"}')}],
     [q{variant_id = '46' AND location_id = 'a'}, q{variant_id = '46' AND location_id = 'b'},
-        q{decrement_stock_on_purchase('46', 1, wait_timeout => '4 s')}])
+        q{decrement_stock_on_purchase('46', 1, wait_timeout => '4 s')}],
+    [q{variant_id = '46' AND location_id = 'a'}, q{variant_id = '46' AND location_id = 'b'},
+        q{decrement_stock_on_purchase('46', 1, wait_timeout => '4 s')}, '3s'])
 {
-    my ($first, $second, $call) = @$case;
+    my ($first, $second, $call, $lock_timeout) = @$case;
+    $buyer->run('SET lock_timeout = ' . ($lock_timeout ? "'$lock_timeout'" : 'DEFAULT'));
     $writer->run('BEGIN');
     $writer->run("SELECT 1 FROM shop.stock_level WHERE $second FOR UPDATE");
     $slow->run('BEGIN');
@@ -205,7 +208,17 @@ for my $case (
     cmp_ok(time - $began, '<', 6, 'as long as it may wait for both');
     $writer->run('ROLLBACK');
 }
+$buyer->run('RESET lock_timeout');
 $slow->quit;
+
+# A sum that does not fit is refused only when it still does not under the lock.
+$node->safe_psql('postgres', q{INSERT INTO shop.stock_level (variant_id, on_hand) VALUES ('47', 9223372036854775807)});
+$redis->freeze;
+$buyer->send(q{SELECT quantity_after FROM inventory_lock.adjust_stock_locked('47', 10)});
+$node->wait_at_lease($buyer->pid);
+$writer->run(q{UPDATE shop.stock_level SET on_hand = 5 WHERE variant_id = '47'});
+$redis->thaw;
+is(($buyer->result)[0], '15', 'what fits meanwhile is added');
 
 # A location that comes while the keys are waited for is found before anything is refused.
 $node->safe_psql('postgres', q{INSERT INTO shop.stock_level (variant_id, location_id, on_hand)
@@ -223,7 +236,7 @@ for my $case (['44', q{SELECT quantity_after FROM inventory_lock.decrement_stock
     is(($buyer->result)[0], $after, "a location of $variant that comes meanwhile is used");
 }
 $node->safe_psql('postgres', q{UPDATE shop.stock_level s SET on_hand = (SELECT ledger FROM inventory_lock.verify_stock(s.variant_id) v
-    WHERE v.location_id = s.location_id) WHERE variant_id IN ('44', '45', '46')});
+    WHERE v.location_id = s.location_id) WHERE variant_id IN ('44', '45', '46', '47')});
 
 $node->safe_psql('postgres', q{UPDATE shop.stock_level s SET on_hand = (SELECT ledger FROM inventory_lock.verify_stock(s.variant_id))
     WHERE variant_id IN ('42', '43')});
