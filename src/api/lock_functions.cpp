@@ -133,8 +133,7 @@ IL_FUNCTION(inventory_lock_force_release_lock) {
     if (!there) {
         const locking::KeyAnswer answer = locking::ForceRelease(key);
         if (answer == locking::KeyAnswer::kUnavailable && (!ours || RedisInUse())) {
-            throw pg::SqlError(pg::kLockServiceUnavailable, "Redis does not answer", {},
-                               "The view inventory_lock.redis_status shows what is wrong.");
+            ThrowRedisUnavailable();
         }
         there = answer == locking::KeyAnswer::kThere;
     }
@@ -154,8 +153,7 @@ IL_FUNCTION(inventory_lock_lock_token) {
     std::string token;
     const locking::KeyAnswer answer = locking::InspectKey(key, &token);
     if (answer == locking::KeyAnswer::kUnavailable) {
-        throw pg::SqlError(pg::kLockServiceUnavailable, "Redis does not answer", {},
-                           "The view inventory_lock.redis_status shows what is wrong.");
+        ThrowRedisUnavailable();
     }
     if (answer == locking::KeyAnswer::kAbsent) {
         PG_RETURN_NULL();

@@ -125,7 +125,11 @@ IL_FUNCTION(inventory_lock_get_locks) {
             row.Null();
         }
         row.Int8(waiters).Bool(blocked && !cluster);
-        row.Text(leased ? "redis" : "database");
+        if (leased || holders > 0) {
+            row.Text(leased ? "redis" : "database");
+        } else {
+            row.Null();
+        }
         row.Int8(static_cast<int64>(gate >> 32));
         row.Int8(static_cast<int64>(gate & 0xFFFFFFFF));
         result.Put(row);

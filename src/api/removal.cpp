@@ -3,9 +3,9 @@
 #include "api/removal.hpp"
 
 #include "locking/administration.hpp"
+#include "locking/lease_taking.hpp"
 #include "pg/clock.hpp"
 #include "pg/settings.hpp"
-#include "shared/state.hpp"
 
 extern "C" {
 #include <utils/wait_event.h>
@@ -50,7 +50,16 @@ Farewell CancelHolder(const std::string &key, int32 pid) {
 }
 
 bool RedisInUse() {
-    return shared::Get() != nullptr && pg::settings::RedisConfigured();
+    return !locking::MissingConfiguration();
+}
+
+void ThrowRedisUnavailable() {
+    if (const auto missing = locking::MissingConfiguration()) {
+        throw pg::SqlError(pg::kLockServiceUnavailable, "locks in Redis are not configured",
+                           missing->detail, missing->hint);
+    }
+    throw pg::SqlError(pg::kLockServiceUnavailable, "Redis does not answer", {},
+                       "The view inventory_lock.redis_status shows what is wrong.");
 }
 
 }  // namespace inventory_lock::api

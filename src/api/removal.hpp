@@ -21,4 +21,7 @@ Farewell CancelHolder(const std::string &key, int32 pid);
 // Is there shared memory, and a Redis configured?
 bool RedisInUse();
 
+// IL012: it cannot be asked, or there is none.
+[[noreturn]] void ThrowRedisUnavailable();
+
 }  // namespace inventory_lock::api

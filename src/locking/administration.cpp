@@ -4,6 +4,7 @@
 
 #include "locking/hold_set.hpp"
 #include "locking/lease_request.hpp"
+#include "locking/lease_taking.hpp"
 #include "locking/lock_name.hpp"
 #include "locking/transaction_end.hpp"
 #include "pg/settings.hpp"
@@ -33,7 +34,7 @@ LockKind KindOfKey(std::string_view key) {
 // count behind; the hold never gets the gate and is forgotten at once.
 Heard Ask(const std::string &key, shared::Operation operation, uint64 argument) {
     Heard heard;
-    if (shared::Get() == nullptr || !pg::settings::RedisConfigured()) {
+    if (MissingConfiguration()) {
         return heard;
     }
     EnsureExitCallback();

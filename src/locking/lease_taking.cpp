@@ -22,10 +22,11 @@ namespace {
 constexpr int64 kUsPerMs = 1000;
 constexpr int64 kWarningLoggedEveryUs = 60 * 1000 * kUsPerMs;
 
-void Warn(int level, const char *message, const char *detail) {
+void Warn(int level, const char *message, const char *detail, const char *hint = nullptr) {
     pg::Call([&] {
-        ereport(level, (errcode(ERRCODE_WARNING), errmsg_internal("%s", message),
-                        errdetail_internal("%s", detail)));
+        ereport(level,
+                (errcode(ERRCODE_WARNING), errmsg_internal("%s", message),
+                 errdetail_internal("%s", detail), hint != nullptr ? errhint("%s", hint) : 0));
     });
 }
 
@@ -44,12 +45,11 @@ int LevelOfFallback() {
 // Redis cannot be asked: goes on without it, or refuses.
 void GoWithoutRedis(const Hold *hold) {
     static bool told_not_configured = false;
-    if (shared::Get() == nullptr || !pg::settings::RedisConfigured()) {
+    if (const auto missing = MissingConfiguration()) {
         if (!told_not_configured) {
             told_not_configured = true;
             Warn(WARNING, "locks in Redis are not configured; using database locks only",
-                 shared::Get() == nullptr ? "inventory_lock is not in shared_preload_libraries."
-                                          : "inventory_lock.redis_url is empty.");
+                 missing->detail, missing->hint);
         }
         return;
     }
@@ -357,6 +357,18 @@ void ThrowTimedOut(const Hold *hold) {
     throw pg::SqlError(pg::kLockWaitTimeout,
                        "could not get lock \"" + std::string(hold->key) + "\" in time",
                        std::move(detail));
+}
+
+std::optional<Missing> MissingConfiguration() {
+    if (shared::Get() == nullptr) {
+        return Missing{"inventory_lock is not in shared_preload_libraries.",
+                       "Add it there and restart the server."};
+    }
+    if (!pg::settings::RedisConfigured()) {
+        return Missing{"inventory_lock.redis_url is empty.",
+                       "Set it to the Redis that has the locks, and reload."};
+    }
+    return std::nullopt;
 }
 
 bool BreakerOpen() {

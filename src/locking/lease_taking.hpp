@@ -24,6 +24,13 @@ void AskForLeasesAhead(size_t first, size_t count);
 // Raises IL010, saying who has the key and for how long.
 [[noreturn]] void ThrowTimedOut(const Hold *hold);
 
+// Why there are no locks in Redis, when they are not configured, and what to do.
+struct Missing {
+    const char *detail;
+    const char *hint;
+};
+std::optional<Missing> MissingConfiguration();
+
 // Do new locks go without Redis at present?
 bool BreakerOpen();
 
