@@ -33,6 +33,10 @@ void Tune(int fd);
 
 }  // namespace
 
+bool Endpoint::operator==(const Endpoint &other) const {
+    return length == other.length && std::memcmp(&storage, &other.storage, length) == 0;
+}
+
 std::vector<Endpoint> Resolve(const Address &address, Trouble &trouble) {
     if (address.transport == Transport::kUnix) {
         return ResolveUnix(address, trouble);

@@ -1,7 +1,6 @@
 // Socket addresses of a Redis server, and a non-blocking socket to one of them.
 //
-// Runs in: the worker; pure C++. Resolving a name blocks, so it is done when a Node is made and
-// never while one runs.
+// Runs in: the worker; pure C++. Resolving a name blocks: node.hpp says when it is done.
 
 #pragma once
 
@@ -17,6 +16,8 @@ namespace inventory_lock::redis {
 struct Endpoint {
     sockaddr_storage storage = {};
     socklen_t length = 0;
+
+    bool operator==(const Endpoint &other) const;
 };
 
 // Every socket address behind `address`, in the resolver's order; empty, and says why, on failure.

@@ -14,7 +14,7 @@ namespace {
 constexpr int64_t kFirstBackoff_us = 50000;
 constexpr int64_t kLastBackoff_us = 2000000;
 constexpr int64_t kIdlePing_us = 1000000;
-// With nothing to wait for (a name that was not resolved), look again after this.
+// With nothing to wait for, look again after this.
 constexpr int64_t kIdleStep_us = 60000000;
 // Reads of one connection per turn, so that a flood on one does not starve the others.
 constexpr int kReadsPerTurn = 16;
@@ -49,6 +49,10 @@ int64_t Lane::Step(int64_t now_us) {
         case LaneState::kDown:
             if (now_us >= retry_us_ && !common_.endpoints.empty()) {
                 Start(0, now_us);
+            } else if (now_us >= retry_us_) {
+                last_trouble_ = common_.resolve_trouble;
+                retry_us_ = now_us + Backoff(now_us);
+                report_ = true;
             }
             break;
         case LaneState::kConnecting:
@@ -123,6 +127,15 @@ void Lane::Drop(const Trouble &trouble, int64_t now_us) {
     Enter(LaneState::kDown, now_us);
 }
 
+void Lane::LeaveOldEndpoint(int64_t now_us) {
+    const auto found = std::find(common_.endpoints.begin(), common_.endpoints.end(), peer_);
+    if (found == common_.endpoints.end()) {
+        Drop({TroubleKind::kUnreachable, "the host name stands for another address now"}, now_us);
+    } else {
+        endpoint_ = static_cast<size_t>(found - common_.endpoints.begin());
+    }
+}
+
 LaneStatus Lane::status() const {
     LaneStatus status;
     status.state = state_;
@@ -143,14 +156,14 @@ LaneStatus Lane::status() const {
 // Begins to connect both sockets to one of the endpoints.
 void Lane::Start(size_t endpoint, int64_t now_us) {
     endpoint_ = endpoint;
+    peer_ = common_.endpoints[endpoint];
     life_++;
     common_.socket_generation++;
     deadline_us_ = now_us + common_.options.connect_timeout_us;
     second_round_ = false;
     Enter(LaneState::kConnecting, now_us);
     Trouble trouble;
-    if (!data_.Open(common_.endpoints[endpoint], trouble) ||
-        !subscriber_.Open(common_.endpoints[endpoint], trouble)) {
+    if (!data_.Open(peer_, trouble) || !subscriber_.Open(peer_, trouble)) {
         FailEndpoint(trouble, now_us);
         return;
     }
@@ -327,7 +340,7 @@ void Lane::PingIdleSubscriber(int64_t now_us) {
 int64_t Lane::NextStep(int64_t now_us) const {
     switch (state_) {
         case LaneState::kDown:
-            return common_.endpoints.empty() ? now_us + kIdleStep_us : retry_us_;
+            return retry_us_;
         case LaneState::kConnecting:
             return deadline_us_;
         case LaneState::kHandshake:

@@ -24,7 +24,7 @@ namespace inventory_lock::redis {
 struct NodeCommon {
     NodeOptions options;
     std::vector<Endpoint> endpoints;
-    Trouble resolve_trouble;  // set when endpoints is empty
+    Trouble resolve_trouble;  // why the name could not be resolved, the last time that it failed
     std::string run_id;
     uint64_t socket_generation = 0;
     uint64_t commands_sent = 0;
@@ -41,6 +41,8 @@ class Lane {
     void OnSocket(int fd, bool readable, bool writable, int64_t now_us);
     void AppendSockets(std::vector<Socket> &sockets) const;
     void Drop(const Trouble &trouble, int64_t now_us);
+    // The name has been resolved anew: drops a lane to an address that it has no longer.
+    void LeaveOldEndpoint(int64_t now_us);
     LaneState state() const { return state_; }
     LaneStatus status() const;
     const Predecessors &predecessors() const { return predecessors_; }
@@ -73,6 +75,7 @@ class Lane {
     uint64_t life_ =
         0;  // grows with every Start and every end: tells whether a callback dropped us
     size_t endpoint_ = 0;
+    Endpoint peer_;            // what that was when the lane was started
     int64_t deadline_us_ = 0;  // Connecting: when this endpoint is given up
     int64_t retry_us_ = 0;     // Down: when to try again
     int failures_ = 0;         // since the lane was last Ready

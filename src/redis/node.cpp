@@ -18,6 +18,8 @@ namespace inventory_lock::redis {
 namespace {
 
 constexpr int kMaxLanes = 16;
+constexpr int64_t kFirstResolve_us = 1000000;
+constexpr int64_t kLastResolve_us = 30000000;
 
 // Whom a lane succeeds. Keys are spread over the lanes by their number; after a change of it any
 // old connection may have sent for any key, and every lane waits for all of them.
@@ -58,8 +60,41 @@ class Node::Impl {
                                                         : nullptr;
     }
 
+    void ResolveAgain(int64_t now_us) {
+        Trouble trouble;
+        std::vector<Endpoint> endpoints = Resolve(common.options.address, trouble);
+        if (endpoints.empty()) {
+            common.resolve_trouble = trouble;
+            return;
+        }
+        common.endpoints = std::move(endpoints);
+        for (const auto &lane : lanes) {
+            lane->LeaveOldEndpoint(now_us);
+        }
+    }
+
+    // Returns when to resolve the name again.
+    int64_t ResolveIfDue(int64_t now_us) {
+        const bool ready = std::any_of(lanes.begin(), lanes.end(), [](const auto &lane) {
+            return lane->state() == LaneState::kReady;
+        });
+        if (ready) {
+            resolve_us = std::numeric_limits<int64_t>::max();
+            resolve_pause_us = kFirstResolve_us;
+        } else if (resolve_us == std::numeric_limits<int64_t>::max()) {
+            resolve_us = now_us + resolve_pause_us;
+        } else if (now_us >= resolve_us) {
+            ResolveAgain(now_us);
+            resolve_pause_us = std::min(2 * resolve_pause_us, kLastResolve_us);
+            resolve_us = now_us + resolve_pause_us;
+        }
+        return resolve_us;
+    }
+
     NodeCommon common;
     std::vector<std::unique_ptr<Lane>> lanes;
+    int64_t resolve_us = std::numeric_limits<int64_t>::max();
+    int64_t resolve_pause_us = kFirstResolve_us;
 };
 
 Node::Node(NodeOptions options, NodeEvents &events)
@@ -67,13 +102,17 @@ Node::Node(NodeOptions options, NodeEvents &events)
 
 Node::~Node() = default;
 
+void Node::ResolveAgain(int64_t now_us) {
+    impl_->ResolveAgain(now_us);
+}
+
 bool Node::Send(int lane, uint64_t tag, const std::vector<std::string_view> &argv, int64_t now_us) {
     Lane *target = impl_->At(lane);
     return target != nullptr && !argv.empty() && target->Send(tag, argv, now_us);
 }
 
 int64_t Node::Step(int64_t now_us) {
-    int64_t next_us = std::numeric_limits<int64_t>::max();
+    int64_t next_us = impl_->ResolveIfDue(now_us);
     for (const auto &lane : impl_->lanes) {
         next_us = std::min(next_us, lane->Step(now_us));
     }

@@ -1,8 +1,9 @@
 // One Redis server and the lanes to it.
 //
-// Runs in: the worker; pure C++, one thread, never blocks (host names are resolved in the
-// constructor, which is why a Node is made at load and reload only). The owner's event loop asks
-// for the sockets, waits, and calls OnSocket() and Step().
+// Runs in: the worker; pure C++, one thread. Only the resolver of host names may block: in the
+// constructor, when the owner asks for it (at a reload), and in Step() while no lane is Ready, a
+// second after the last one died and then less and less often, as the name may be another address's
+// by now. The owner's event loop asks for the sockets, waits, and calls OnSocket() and Step().
 //
 // A lane is a data connection and, beside it, a subscriber connection that receives the data
 // connection's invalidations (CLIENT TRACKING … REDIRECT, RESP2) and our recall channel. The two
@@ -94,6 +95,10 @@ class Node {
     Node(const Node &) = delete;
     Node &operator=(const Node &) = delete;
 
+    // Resolves the host name again; keeps what is known when that fails. Lanes to addresses that it
+    // has no longer are dropped.
+    void ResolveAgain(int64_t now_us);
+
     // Queues one command. False, and nothing happens, unless the lane is Ready. argv are raw bytes.
     // The command's own deadline is now + command_timeout.
     bool Send(int lane, uint64_t tag, const std::vector<std::string_view> &argv, int64_t now_us);
@@ -119,8 +124,7 @@ class Node {
     LaneState state(int lane) const;  // Down when there is no such lane
     LaneStatus status(int lane) const;
     uint64_t commands_sent() const;  // data commands, handshake excluded
-    // False: the host name could not be resolved, and no lane will ever come up. Make a new Node
-    // later; it is the owner's to choose when it can afford to block.
+    // False: the host name could not be resolved so far.
     bool resolved() const;
     // What a successor of this Node has to name in NodeOptions::old_client_ids: the data
     // connections that commands may have been sent on and that are not known to be gone. To be

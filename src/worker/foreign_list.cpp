@@ -65,6 +65,13 @@ void ForeignList::Use(std::unique_ptr<redis::NodeOptions> options) {
     Report();
 }
 
+void ForeignList::ResolveAgain(int64 now_us) {
+    now_us_ = now_us;
+    if (node_ != nullptr) {
+        node_->ResolveAgain(now_us);
+    }
+}
+
 void ForeignList::Want(int32 slot, uint64 number, int64 now_us) {
     now_us_ = now_us;
     waiting_.push_back({slot, number});

@@ -28,6 +28,9 @@ class ForeignList final : public redis::NodeEvents {
     // Asks this server from now on (nullptr: nobody). Whoever waits is told: unavailable.
     void Use(std::unique_ptr<redis::NodeOptions> options);
 
+    // Resolves its host name again; may block.
+    void ResolveAgain(int64 now_us);
+
     // A backend's request for a list, in slot `slot`, which is Taken.
     void Want(int32 slot, uint64 number, int64 now_us);
 

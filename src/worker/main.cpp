@@ -298,6 +298,7 @@ void Serve() {
         if (ConfigReloadPending) {
             ConfigReloadPending = false;
             pg::Call([] { ProcessConfigFile(PGC_SIGHUP); });
+            keeper.ResolveAgain(pg::BootUs());
             Configure(keeper, &connections);
         }
         const int64 now_us = pg::BootUs();
