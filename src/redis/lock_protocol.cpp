@@ -28,7 +28,8 @@ bool Complain(ReplyView reply, Trouble &trouble, bool &no_script);
 Trouble Nonsense(std::string_view what);
 std::optional<uint64_t> Positive(ReplyView reply, uint64_t limit);
 std::optional<Ownership> OwnershipOf(ReplyView reply);
-bool ReadOwnerships(ReplyView reply, size_t first, size_t key_count, std::vector<Ownership> &keys);
+bool ReadOwnerships(ReplyView reply, size_t first, size_t key_count, size_t behind,
+                    std::vector<Ownership> &keys);
 bool ReadGranted(ReplyView reply, size_t key_count, AcquireAnswer &answer);
 bool ReadTaken(ReplyView reply, size_t key_count, AcquireAnswer &answer);
 std::optional<WaitEdge> EdgeOf(std::string_view text);
@@ -157,7 +158,7 @@ Command MakeAcquire(const std::vector<AcquireKey> &keys, const AcquireOptions &o
     return command;
 }
 
-AcquireAnswer ParseAcquire(ReplyView reply, size_t key_count) {
+AcquireAnswer ParseAcquire(ReplyView reply, size_t key_count, std::string_view token) {
     AcquireAnswer answer;
     if (Complain(reply, answer.trouble, answer.no_script)) {
         return answer;
@@ -165,13 +166,13 @@ AcquireAnswer ParseAcquire(ReplyView reply, size_t key_count) {
     const std::string_view word = reply[0].Text();
     const std::optional<uint64_t> time = Positive(reply[1], kFenceLimit);
     bool sound = false;
-    if (time) {
+    if (time && reply[reply.size() - 1].Text() == token) {
         answer.time_us = *time;
         if (word == "granted") {
             sound = ReadGranted(reply, key_count, answer);
         } else if (word == "taken") {
             sound = ReadTaken(reply, key_count, answer);
-        } else if (word == "late" && reply.size() == 2) {
+        } else if (word == "late" && reply.size() == 3) {
             answer.result = AcquireResult::kLate;
             sound = true;
         }
@@ -199,13 +200,14 @@ Command MakeExtend(const std::vector<ExtendKey> &keys) {
     return command;
 }
 
-ExtendAnswer ParseExtend(ReplyView reply, size_t key_count) {
+ExtendAnswer ParseExtend(ReplyView reply, size_t key_count, std::string_view token) {
     ExtendAnswer answer;
     if (Complain(reply, answer.trouble, answer.no_script)) {
         return answer;
     }
     const std::optional<uint64_t> time = Positive(reply[0], kFenceLimit);
-    if (!time.has_value() || !ReadOwnerships(reply, 1, key_count, answer.keys)) {
+    if (!time.has_value() || !ReadOwnerships(reply, 1, key_count, 1, answer.keys) ||
+        reply[key_count + 1].Text() != token) {
         answer = ExtendAnswer();
         answer.trouble = Nonsense("extend");
         return answer;
@@ -256,7 +258,7 @@ ReleaseAnswer ParseRelease(ReplyView reply, size_t key_count) {
     const std::optional<Ownership> only = key_count == 1 ? OwnershipOf(reply) : std::nullopt;
     if (only) {
         answer.keys.push_back(*only);
-    } else if (key_count == 1 || !ReadOwnerships(reply, 0, key_count, answer.keys)) {
+    } else if (key_count == 1 || !ReadOwnerships(reply, 0, key_count, 0, answer.keys)) {
         answer.keys.clear();
         answer.trouble = Nonsense("release");
         return answer;
@@ -383,9 +385,10 @@ std::optional<Ownership> OwnershipOf(ReplyView reply) {
     return std::nullopt;
 }
 
-// `first` elements of something else, then one of each key.
-bool ReadOwnerships(ReplyView reply, size_t first, size_t key_count, std::vector<Ownership> &keys) {
-    if (reply.size() != first + key_count) {
+// `first` elements of something else, one of each key, and `behind` others.
+bool ReadOwnerships(ReplyView reply, size_t first, size_t key_count, size_t behind,
+                    std::vector<Ownership> &keys) {
+    if (reply.size() != first + key_count + behind) {
         return false;
     }
     for (size_t i = 0; i < key_count; i++) {
@@ -398,9 +401,9 @@ bool ReadOwnerships(ReplyView reply, size_t first, size_t key_count, std::vector
     return true;
 }
 
-// granted, TIME, one fence per key.
+// granted, TIME, one fence per key, token.
 bool ReadGranted(ReplyView reply, size_t key_count, AcquireAnswer &answer) {
-    if (reply.size() != key_count + 2) {
+    if (reply.size() != key_count + 3) {
         return false;
     }
     for (size_t i = 0; i < key_count; i++) {
@@ -414,13 +417,13 @@ bool ReadGranted(ReplyView reply, size_t key_count, AcquireAnswer &answer) {
     return true;
 }
 
-// taken, TIME, index from 1, kind, holder, PTTL.
+// taken, TIME, index from 1, kind, holder, PTTL, token.
 bool ReadTaken(ReplyView reply, size_t key_count, AcquireAnswer &answer) {
     const std::optional<uint64_t> index = Positive(reply[2], uint64_t{key_count} + 1);
     const std::string_view kind = reply[3].Text();
     const std::string_view holder = reply[4].Text();
     const std::optional<int64_t> pttl = reply[5].Integer();
-    if (reply.size() != 6 || !index || !pttl || holder.size() > kMaxBlockerBytes) {
+    if (reply.size() != 7 || !index || !pttl || holder.size() > kMaxBlockerBytes) {
         return false;
     }
     if (kind == "token") {

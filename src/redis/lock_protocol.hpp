@@ -108,7 +108,8 @@ struct AcquireAnswer {
     Trouble trouble;               // kTrouble: error reply or nonsense
     bool no_script = false;        // kTrouble: NOSCRIPT, send WithText()
 };
-AcquireAnswer ParseAcquire(ReplyView reply, size_t key_count);
+// `token`: of the first key, as it was sent. An answer without it is one to another request.
+AcquireAnswer ParseAcquire(ReplyView reply, size_t key_count, std::string_view token);
 
 // Extend of many keys in one call.
 struct ExtendKey {
@@ -126,7 +127,7 @@ struct ExtendAnswer {
     Trouble trouble;
     bool no_script = false;
 };
-ExtendAnswer ParseExtend(ReplyView reply, size_t key_count);
+ExtendAnswer ParseExtend(ReplyView reply, size_t key_count, std::string_view token);
 
 // Compare-and-delete of one key. A fence above the stored one is stored on the way (only while the
 // key is ours), 0 = none is to be; gap_ms > 0 also leaves il:gap for foreign pollers.

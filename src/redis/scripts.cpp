@@ -152,6 +152,7 @@ if ARGV[2] == '0' then
       redis.call('SET', names[i], ARGV[4 * i], 'PX', ARGV[4 * i + 2], 'NX')
     end
     redis.call('EXISTS', unpack(names, 1, count))
+    answer[count + 3] = ARGV[4]
     return answer
   end
 end
@@ -160,14 +161,15 @@ end
 // KEYS: lock, fence, gap of each key. ARGV: fence TTL, not_after, announce (0: no; else how many
 // ms); then of each key token, prev, TTL, floor. A key to be shared has "intent" for a floor, and
 // where the fence would be the key by which somebody says that he wants it alone. (Who wants it so
-// makes that key's name from the gap's, which is in the same slot.)
+// makes that key's name from the gap's, which is in the same slot.) Every answer ends with the
+// first token: an answer that is not to this request is not taken for one.
 constexpr char kAcquireBody[] = R"lua(
 local count = #KEYS / 3
 local announce = tonumber(ARGV[3])
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 local not_after = tonumber(ARGV[2])
-if not_after > 0 and now > not_after then return {'late', digits(now)} end
+if not_after > 0 and now > not_after then return {'late', digits(now), ARGV[4]} end
 
 local now_ms = math.floor(now / 1000)
 
@@ -197,7 +199,7 @@ for i = 1, count do
   if seen[lock] then return redis.error_reply('ERR inventory_lock: a key is named twice') end
   seen[lock] = true
   if value == true then
-    return {'taken', digits(now), i, 'type', '', redis.call('PTTL', lock)}
+    return {'taken', digits(now), i, 'type', '', redis.call('PTTL', lock), ARGV[4]}
   end
   local intent = ARGV[4 * i + 3] == 'intent'
   local list = intents(value)
@@ -213,15 +215,15 @@ for i = 1, count do
         recall(value, token, lock)
       end
       local holder = string.sub(list and list[1] and list[1][1] or value, 1, 256)
-      return {'taken', digits(now), i, 'token', holder, redis.call('PTTL', lock)}
+      return {'taken', digits(now), i, 'token', holder, redis.call('PTTL', lock), ARGV[4]}
     end
     local gap = any_gap and redis.pcall('PTTL', gap_keys[i])
     if type(gap) == 'number' and gap > 0 then
-      return {'taken', digits(now), i, 'gap', '', gap}
+      return {'taken', digits(now), i, 'gap', '', gap, ARGV[4]}
     end
     local want = intent and stored[i]
     if want and instance(want) ~= instance(token) then
-      return {'taken', digits(now), i, 'gap', '', redis.call('PTTL', fence_keys[i])}
+      return {'taken', digits(now), i, 'gap', '', redis.call('PTTL', fence_keys[i]), ARGV[4]}
     end
   end
   lists[i] = intent and list
@@ -257,11 +259,12 @@ end
 redis.call('MGET', unpack(locks))
 local answer = {'granted', digits(now)}
 for i = 1, count do answer[i + 2] = fences[i] end
+answer[count + 3] = ARGV[4]
 return answer
 )lua";
 
 // KEYS: locks. ARGV: of each key token, TTL (-1: only look). Answer: TIME, then 1 ours, 0 absent,
-// -1 another's.
+// -1 another's; then the first token, as in the answer to an acquisition.
 constexpr char kExtendBody[] = R"lua(
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
@@ -294,6 +297,7 @@ for i = 1, #KEYS do
   end
 end
 if #ours > 0 then redis.call('MGET', unpack(ours)) end
+answer[#KEYS + 2] = ARGV[1]
 return answer
 )lua";
 

@@ -38,8 +38,13 @@ size_t Walk(redis::ReplyView view, int depth) {
     return seen;
 }
 
+// As if it were the answer to what was asked.
+std::string_view TokenOf(redis::ReplyView view) {
+    return view[view.size() - 1].Text();
+}
+
 void CheckAcquire(redis::ReplyView view, size_t keys) {
-    const redis::AcquireAnswer answer = redis::ParseAcquire(view, keys);
+    const redis::AcquireAnswer answer = redis::ParseAcquire(view, keys, TokenOf(view));
     switch (answer.result) {
         case redis::AcquireResult::kGranted:
             Require(answer.fences.size() == keys);
@@ -66,7 +71,7 @@ void CheckAcquire(redis::ReplyView view, size_t keys) {
 void CheckAnswers(redis::ReplyView view) {
     for (size_t keys = 0; keys <= kMaxKeys; keys++) {
         CheckAcquire(view, keys);
-        const redis::ExtendAnswer extend = redis::ParseExtend(view, keys);
+        const redis::ExtendAnswer extend = redis::ParseExtend(view, keys, TokenOf(view));
         Require(extend.ok == (extend.trouble.kind == redis::TroubleKind::kNone));
         Require(extend.keys.size() == (extend.ok ? keys : 0));
         const redis::ReleaseAnswer release = redis::ParseRelease(view, keys);

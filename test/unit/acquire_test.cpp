@@ -184,7 +184,7 @@ TEST_F(AcquireTest, ADeniedKeyIsTroubleAndNotABlocker) {
     foreign.Do({"ACL", "SETUSER", "narrow", "on", "nopass", "+@all", "~k*", "~il:*"});
     EXPECT_EQ(client.Text({"AUTH", "narrow", ""}), "OK");
     const ReplyOwner reply = client.Call(MakeAcquire({Key("other")}, {}));
-    const AcquireAnswer answer = ParseAcquire(ReplyView(reply.get()), 1);
+    const AcquireAnswer answer = ParseAcquire(ReplyView(reply.get()), 1, kOurs);
     EXPECT_EQ(answer.result, AcquireResult::kTrouble);
     EXPECT_EQ(answer.trouble.kind, TroubleKind::kPermission) << answer.trouble.text;
     ExpectKeys(0);
@@ -231,13 +231,13 @@ TEST_F(AcquireTest, KeysWithAHashTagKeepTheirCompanyInTheirSlot) {
 TEST_F(AcquireTest, ForgottenScriptsAreSentAsText) {
     const Command command = MakeAcquire({Key("k")}, {});
     const ReplyOwner first = client.Do(command.Argv());
-    const AcquireAnswer refused = ParseAcquire(ReplyView(first.get()), 1);
+    const AcquireAnswer refused = ParseAcquire(ReplyView(first.get()), 1, kOurs);
     EXPECT_EQ(refused.result, AcquireResult::kTrouble);
     EXPECT_TRUE(refused.no_script);
     const ReplyOwner second = client.Do(command.WithText().Argv());
-    EXPECT_EQ(ParseAcquire(ReplyView(second.get()), 1).result, AcquireResult::kGranted);
+    EXPECT_EQ(ParseAcquire(ReplyView(second.get()), 1, kOurs).result, AcquireResult::kGranted);
     const ReplyOwner third = client.Do(command.Argv());
-    EXPECT_EQ(ParseAcquire(ReplyView(third.get()), 1).result, AcquireResult::kGranted);
+    EXPECT_EQ(ParseAcquire(ReplyView(third.get()), 1, kOurs).result, AcquireResult::kGranted);
 }
 
 TEST_F(AcquireTest, TheServerAgreesOnEveryHash) {

@@ -21,7 +21,7 @@ ReplyOwner Read(std::string_view bytes) {
 AcquireAnswer Acquire(std::string_view bytes, size_t keys) {
     const ReplyOwner owner = Read(bytes);
     EXPECT_NE(owner, nullptr) << bytes;
-    return ParseAcquire(ReplyView(owner.get()), keys);
+    return ParseAcquire(ReplyView(owner.get()), keys, "t");
 }
 
 TEST(KeyNames, StandInTheSlotOfTheirKey) {
@@ -124,27 +124,31 @@ TEST(Command, OfTheOtherScripts) {
 
 TEST(AcquireAnswer, IsReadWhenItIsSound) {
     const AcquireAnswer granted =
-        Acquire("*4\r\n$7\r\ngranted\r\n$2\r\n77\r\n$1\r\n5\r\n:6\r\n", 2);
+        Acquire("*5\r\n$7\r\ngranted\r\n$2\r\n77\r\n$1\r\n5\r\n:6\r\n+t\r\n", 2);
     EXPECT_EQ(granted.result, AcquireResult::kGranted);
     EXPECT_EQ(granted.time_us, 77u);
     EXPECT_EQ(granted.fences, (std::vector<uint64_t>{5, 6}));
+    EXPECT_EQ(Acquire("*5\r\n+granted\r\n+77\r\n+5\r\n+6\r\n+u\r\n", 2).trouble.kind,
+              TroubleKind::kProtocol);
 
     const AcquireAnswer taken =
-        Acquire("*6\r\n+taken\r\n+77\r\n:2\r\n+token\r\n$9\r\npg:ab:1:x\r\n:4000\r\n", 2);
+        Acquire("*7\r\n+taken\r\n+77\r\n:2\r\n+token\r\n$9\r\npg:ab:1:x\r\n:4000\r\n+t\r\n", 2);
     EXPECT_EQ(taken.result, AcquireResult::kTaken);
     EXPECT_EQ(taken.blocked_index, 1u);
     EXPECT_EQ(taken.blocker, "pg:ab:1:x");
     EXPECT_EQ(taken.blocker_kind, BlockerKind::kCluster);
     EXPECT_EQ(taken.blocker_pttl_ms, 4000);
 
-    EXPECT_EQ(Acquire("*6\r\n+taken\r\n+77\r\n:1\r\n+token\r\n+uuid\r\n:-1\r\n", 1).blocker_kind,
-              BlockerKind::kForeign);
-    EXPECT_EQ(Acquire("*6\r\n+taken\r\n+77\r\n:1\r\n+type\r\n+\r\n:-1\r\n", 1).blocker_kind,
+    EXPECT_EQ(
+        Acquire("*7\r\n+taken\r\n+77\r\n:1\r\n+token\r\n+uuid\r\n:-1\r\n+t\r\n", 1).blocker_kind,
+        BlockerKind::kForeign);
+    EXPECT_EQ(Acquire("*7\r\n+taken\r\n+77\r\n:1\r\n+type\r\n+\r\n:-1\r\n+t\r\n", 1).blocker_kind,
               BlockerKind::kOtherType);
-    EXPECT_EQ(Acquire("*6\r\n+taken\r\n+77\r\n:1\r\n+gap\r\n+\r\n:9\r\n", 1).blocker_kind,
+    EXPECT_EQ(Acquire("*7\r\n+taken\r\n+77\r\n:1\r\n+gap\r\n+\r\n:9\r\n+t\r\n", 1).blocker_kind,
               BlockerKind::kGap);
-    EXPECT_EQ(Acquire("*6\r\n+taken\r\n+77\r\n:1\r\n+type\r\n+\r\n:-2\r\n", 1).blocker_pttl_ms, -1);
-    EXPECT_EQ(Acquire("*2\r\n+late\r\n+77\r\n", 1).result, AcquireResult::kLate);
+    EXPECT_EQ(
+        Acquire("*7\r\n+taken\r\n+77\r\n:1\r\n+type\r\n+\r\n:-2\r\n+t\r\n", 1).blocker_pttl_ms, -1);
+    EXPECT_EQ(Acquire("*3\r\n+late\r\n+77\r\n+t\r\n", 1).result, AcquireResult::kLate);
 }
 
 // Replies that no script of ours gives.
@@ -156,33 +160,40 @@ constexpr const char *kNonsense[] = {
     "*0\r\n",
     "*-1\r\n",
     "$7\r\ngranted\r\n",
-    "*1\r\n+granted\r\n",
-    "*2\r\n+granted\r\n+77\r\n",
-    "*4\r\n+granted\r\n+77\r\n+5\r\n+6\r\n",
-    "*3\r\n+granted\r\n+0\r\n+5\r\n",
-    "*3\r\n+granted\r\n:-7\r\n+5\r\n",
-    "*3\r\n+granted\r\n+9007199254740992\r\n+5\r\n",
-    "*3\r\n+granted\r\n+77\r\n+0\r\n",
-    "*3\r\n+granted\r\n+77\r\n+9007199254740992\r\n",
-    "*3\r\n+granted\r\n+77\r\n+5x\r\n",
-    "*3\r\n+granted\r\n+77\r\n*1\r\n+5\r\n",
-    "*3\r\n+granted\r\n+77\r\n$-1\r\n",
-    "*3\r\n+granted\r\n+77\r\n-ERR\r\n",
-    "*3\r\n+Granted\r\n+77\r\n+5\r\n",
-    "*3\r\n*1\r\n+granted\r\n+77\r\n+5\r\n",
-    "*6\r\n+taken\r\n+77\r\n:0\r\n+token\r\n+x\r\n:1\r\n",
-    "*6\r\n+taken\r\n+77\r\n:2\r\n+token\r\n+x\r\n:1\r\n",
-    "*6\r\n+taken\r\n+77\r\n:-1\r\n+token\r\n+x\r\n:1\r\n",
-    "*6\r\n+taken\r\n+77\r\n:1\r\n+who\r\n+x\r\n:1\r\n",
-    "*6\r\n+taken\r\n+77\r\n:1\r\n+token\r\n+x\r\n+x\r\n",
-    "*6\r\n+taken\r\n+x\r\n:1\r\n+token\r\n+x\r\n:1\r\n",
-    "*5\r\n+taken\r\n+77\r\n:1\r\n+token\r\n+x\r\n",
-    "*7\r\n+taken\r\n+77\r\n:1\r\n+token\r\n+x\r\n:1\r\n:1\r\n",
-    "*3\r\n+late\r\n+77\r\n+5\r\n",
-    "*2\r\n+77\r\n:2\r\n",
-    "*2\r\n+77\r\n$-1\r\n",
-    "*3\r\n+77\r\n:1\r\n:1\r\n",
+    "*2\r\n+granted\r\n+t\r\n",
+    "*3\r\n+granted\r\n+77\r\n+t\r\n",
+    "*5\r\n+granted\r\n+77\r\n+5\r\n+6\r\n+t\r\n",
+    "*4\r\n+granted\r\n+0\r\n+5\r\n+t\r\n",
+    "*4\r\n+granted\r\n:-7\r\n+5\r\n+t\r\n",
+    "*4\r\n+granted\r\n+9007199254740992\r\n+5\r\n+t\r\n",
+    "*4\r\n+granted\r\n+77\r\n+0\r\n+t\r\n",
+    "*4\r\n+granted\r\n+77\r\n+9007199254740992\r\n+t\r\n",
+    "*4\r\n+granted\r\n+77\r\n+5x\r\n+t\r\n",
+    "*4\r\n+granted\r\n+77\r\n*1\r\n+5\r\n+t\r\n",
+    "*4\r\n+granted\r\n+77\r\n$-1\r\n+t\r\n",
+    "*4\r\n+granted\r\n+77\r\n-ERR\r\n+t\r\n",
+    "*4\r\n+Granted\r\n+77\r\n+5\r\n+t\r\n",
+    "*4\r\n*1\r\n+granted\r\n+77\r\n+5\r\n+t\r\n",
+    "*7\r\n+taken\r\n+77\r\n:0\r\n+token\r\n+x\r\n:1\r\n+t\r\n",
+    "*7\r\n+taken\r\n+77\r\n:2\r\n+token\r\n+x\r\n:1\r\n+t\r\n",
+    "*7\r\n+taken\r\n+77\r\n:-1\r\n+token\r\n+x\r\n:1\r\n+t\r\n",
+    "*7\r\n+taken\r\n+77\r\n:1\r\n+who\r\n+x\r\n:1\r\n+t\r\n",
+    "*7\r\n+taken\r\n+77\r\n:1\r\n+token\r\n+x\r\n+x\r\n+t\r\n",
+    "*7\r\n+taken\r\n+x\r\n:1\r\n+token\r\n+x\r\n:1\r\n+t\r\n",
+    "*6\r\n+taken\r\n+77\r\n:1\r\n+token\r\n+x\r\n+t\r\n",
+    "*8\r\n+taken\r\n+77\r\n:1\r\n+token\r\n+x\r\n:1\r\n:1\r\n+t\r\n",
+    "*4\r\n+late\r\n+77\r\n+5\r\n+t\r\n",
+    "*3\r\n+77\r\n:2\r\n+t\r\n",
+    "*3\r\n+77\r\n$-1\r\n+t\r\n",
+    "*4\r\n+77\r\n:1\r\n:1\r\n+t\r\n",
     "*2\r\n:0\r\n:1\r\n",
+    // Those of another request.
+    "*4\r\n+granted\r\n+77\r\n+5\r\n+u\r\n",
+    "*3\r\n+granted\r\n+77\r\n+5\r\n",
+    "*7\r\n+taken\r\n+77\r\n:1\r\n+token\r\n+x\r\n:1\r\n+u\r\n",
+    "*3\r\n+late\r\n+77\r\n+u\r\n",
+    "*3\r\n+77\r\n:1\r\n+u\r\n",
+    "*2\r\n+77\r\n:1\r\n",
     "*2\r\n:1\r\n+0\r\n",
     "*2\r\n:1\r\n+9007199254740992\r\n",
     "*3\r\n:1\r\n+5\r\n+5\r\n",
@@ -198,13 +209,13 @@ TEST_P(Nonsense, IsNeverBelieved) {
     const ReplyOwner owner = Read(GetParam());
     ASSERT_NE(owner, nullptr);
     const ReplyView view(owner.get());
-    const AcquireAnswer acquire = ParseAcquire(view, 1);
+    const AcquireAnswer acquire = ParseAcquire(view, 1, "t");
     EXPECT_EQ(acquire.result, AcquireResult::kTrouble);
     EXPECT_EQ(acquire.trouble.kind, TroubleKind::kProtocol);
     EXPECT_FALSE(acquire.no_script);
     EXPECT_TRUE(acquire.fences.empty());
     int sound = 0;
-    const ExtendAnswer extend = ParseExtend(view, 1);
+    const ExtendAnswer extend = ParseExtend(view, 1, "t");
     const ReleaseAnswer release = ParseRelease(view, 1);
     const RaiseAnswer raise = ParseRaise(view);
     sound += extend.ok + release.ok + raise.ok;
@@ -219,20 +230,21 @@ INSTANTIATE_TEST_SUITE_P(Answer, Nonsense, ::testing::ValuesIn(kNonsense));
 
 TEST(AcquireAnswer, ABlockerLongerThanPromisedIsNotBelieved) {
     const std::string holder(257, 'x');
-    EXPECT_EQ(Acquire("*6\r\n+taken\r\n+77\r\n:1\r\n+token\r\n$257\r\n" + holder + "\r\n:1\r\n", 1)
-                  .result,
-              AcquireResult::kTrouble);
+    EXPECT_EQ(
+        Acquire("*7\r\n+taken\r\n+77\r\n:1\r\n+token\r\n$257\r\n" + holder + "\r\n:1\r\n+t\r\n", 1)
+            .result,
+        AcquireResult::kTrouble);
 }
 
 TEST(ExtendAnswer, IsReadWhenItIsSound) {
-    const ReplyOwner owner = Read("*4\r\n$2\r\n77\r\n:1\r\n:0\r\n:-1\r\n");
-    const ExtendAnswer answer = ParseExtend(ReplyView(owner.get()), 3);
+    const ReplyOwner owner = Read("*5\r\n$2\r\n77\r\n:1\r\n:0\r\n:-1\r\n+t\r\n");
+    const ExtendAnswer answer = ParseExtend(ReplyView(owner.get()), 3, "t");
     EXPECT_TRUE(answer.ok);
     EXPECT_EQ(answer.time_us, 77u);
     EXPECT_EQ(answer.keys,
               (std::vector<Ownership>{Ownership::kOurs, Ownership::kAbsent, Ownership::kOther}));
-    EXPECT_FALSE(ParseExtend(ReplyView(owner.get()), 2).ok);
-    EXPECT_FALSE(ParseExtend(ReplyView(owner.get()), 4).ok);
+    EXPECT_FALSE(ParseExtend(ReplyView(owner.get()), 2, "t").ok);
+    EXPECT_FALSE(ParseExtend(ReplyView(owner.get()), 4, "t").ok);
 }
 
 TEST(RaiseAnswer, IsReadWhenItIsSound) {
@@ -298,14 +310,14 @@ TEST(Answers, PassErrorsOnAndSeeNoscript) {
     const ReplyOwner full = Read("-OOM command not allowed\r\n");
     const ReplyView noscript(gone.get());
     const ReplyView oom(full.get());
-    EXPECT_TRUE(ParseAcquire(noscript, 1).no_script);
-    EXPECT_TRUE(ParseExtend(noscript, 1).no_script);
+    EXPECT_TRUE(ParseAcquire(noscript, 1, "t").no_script);
+    EXPECT_TRUE(ParseExtend(noscript, 1, "t").no_script);
     EXPECT_TRUE(ParseRelease(noscript, 2).no_script);
     EXPECT_TRUE(ParseRaise(noscript).no_script);
     EXPECT_TRUE(ParseWaits(noscript).no_script);
-    EXPECT_FALSE(ParseAcquire(oom, 1).no_script);
-    EXPECT_EQ(ParseAcquire(oom, 1).trouble.kind, TroubleKind::kOutOfMemory);
-    EXPECT_EQ(ParseExtend(oom, 1).trouble.kind, TroubleKind::kOutOfMemory);
+    EXPECT_FALSE(ParseAcquire(oom, 1, "t").no_script);
+    EXPECT_EQ(ParseAcquire(oom, 1, "t").trouble.kind, TroubleKind::kOutOfMemory);
+    EXPECT_EQ(ParseExtend(oom, 1, "t").trouble.kind, TroubleKind::kOutOfMemory);
     EXPECT_EQ(ParseRelease(oom, 2).trouble.kind, TroubleKind::kOutOfMemory);
     EXPECT_EQ(ParseRaise(oom).trouble.kind, TroubleKind::kOutOfMemory);
 }

@@ -39,12 +39,6 @@ TEST_F(ScriptTest, ExtendTellsOfEveryKeyWhoseItIs) {
     EXPECT_EQ(foreign.Integer({"EXISTS", "absent"}), 0);
 }
 
-TEST_F(ScriptTest, ExtendOfNothingAnswersTheTime) {
-    const ExtendAnswer answer = client.Extend({});
-    EXPECT_TRUE(answer.ok);
-    EXPECT_GT(answer.time_us, 0u);
-}
-
 TEST_F(ScriptTest, ExtendRefusesATtlThatWouldDelete) {
     Hold("a");
     Hold("b");

@@ -31,8 +31,8 @@ class NodeRedisTest : public ::testing::Test {
         loop = std::make_unique<Loop>(*node);
         recorder.on_reply = [this](int, uint64_t tag, ReplyView reply) {
             if (tag == last_tag) {
-                acquired = ParseAcquire(reply, 1);
-                extended = ParseExtend(reply, 1);
+                acquired = ParseAcquire(reply, 1, kOurs);
+                extended = ParseExtend(reply, 1, kOurs);
                 released = ParseRelease(reply, 1);
             }
         };
@@ -369,7 +369,7 @@ TEST_F(NodeRedisTest, OneLaneDoesAReleaseBeforeTheNextAcquire) {
         if (tag % 2 == 0) {
             EXPECT_EQ(ParseRelease(reply, 1).keys.at(0), Ownership::kOurs);
         } else {
-            EXPECT_EQ(ParseAcquire(reply, 1).result, AcquireResult::kGranted);
+            EXPECT_EQ(ParseAcquire(reply, 1, kOurs).result, AcquireResult::kGranted);
         }
     };
     for (uint64_t i = 1000; i < 1200; i += 2) {

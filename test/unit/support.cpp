@@ -175,12 +175,12 @@ ReplyOwner Client::Call(const Command &command) {
 
 AcquireAnswer Client::Acquire(const std::vector<AcquireKey> &keys, AcquireOptions options) {
     const ReplyOwner reply = Call(MakeAcquire(keys, options));
-    return ParseAcquire(ReplyView(reply.get()), keys.size());
+    return ParseAcquire(ReplyView(reply.get()), keys.size(), keys[0].token);
 }
 
 ExtendAnswer Client::Extend(const std::vector<ExtendKey> &keys) {
     const ReplyOwner reply = Call(MakeExtend(keys));
-    return ParseExtend(ReplyView(reply.get()), keys.size());
+    return ParseExtend(ReplyView(reply.get()), keys.size(), keys[0].token);
 }
 
 ReleaseAnswer Client::Release(const ReleaseKey &key) {
