@@ -50,7 +50,7 @@ bool LetGo(Hold *hold, int64 now_us) {
     if (hold->leased && hold->generation == entry->generation) {
         entry->holders--;
     }
-    if (entry->holder_pid == MyProcPid) {
+    if (hold->since_us != 0 && entry->holder_pid == MyProcPid) {
         entry->holder_pid = 0;
         entry->degraded = false;
     }

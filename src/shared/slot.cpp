@@ -36,6 +36,7 @@ void BeginWait(SlotArray *slots, int32 index, WaitKind kind, uint32 wanted, cons
                uint32 held_count, uint64 fence) {
     WaitRecord *record = &SlotAt(slots, index)->wait;
     pg_atomic_write_u64(&record->id, pg_atomic_add_fetch_u64(&slots->wait_ids, 1));
+    pg_write_barrier();  // who reads the fields of two waits sees two ids
     record->wanted = wanted;
     record->held_count = std::min(held_count, kMaxHeldTold);
     record->fence = fence;

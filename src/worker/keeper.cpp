@@ -18,6 +18,7 @@ constexpr size_t kRandomDigits = 32;
 constexpr int64 kReportEveryUs = 1000000;
 constexpr int64 kBusySleepUs = 200 * kUsPerMs;  // the heartbeat that waiting backends look for
 constexpr int64 kIdleSleepUs = 60 * 1000000;
+constexpr int64 kCheckLeftUs = 1000000;  // what is left on a server that is left
 
 void CopyText(char *target, size_t size, std::string_view text) {
     const size_t length = std::min(text.size(), size - 1);
@@ -100,8 +101,11 @@ void Keeper::Use(std::unique_ptr<redis::NodeOptions> options, uint64 endpoint_ha
     worker->lane_count = 0;
     SpinLockRelease(&worker->mutex);
     for (size_t i = 0; i < local_.size(); i++) {
-        if (local_[i].session != 0 && ViewOf(EntryAt(static_cast<int32>(i))).interest == 0) {
-            LookAt(static_cast<int32>(i), now_us);
+        if (local_[i].session != 0) {
+            if (ViewOf(EntryAt(static_cast<int32>(i))).interest == 0) {
+                LookAt(static_cast<int32>(i), now_us);
+            }
+            CheckAt(static_cast<int32>(i), now_us + kCheckLeftUs);
         }
     }
     for (auto &item : requests_) {
@@ -117,6 +121,14 @@ void Keeper::Use(std::unique_ptr<redis::NodeOptions> options, uint64 endpoint_ha
             }
         }
     }
+}
+
+void Keeper::ResolveAgain(int64 now_us) {
+    now_us_ = now_us;
+    if (active_ != nullptr) {
+        active_->node->ResolveAgain(now_us);
+    }
+    foreign_list_.ResolveAgain(now_us);
 }
 
 void Keeper::UseReplica(std::unique_ptr<redis::NodeOptions> options) {

@@ -50,6 +50,9 @@ class Keeper final {
     // one are kept there until they end.
     void Use(std::unique_ptr<redis::NodeOptions> options, uint64 endpoint_hash, int64 now_us);
 
+    // Resolves the host names of both servers again; may block.
+    void ResolveAgain(int64 now_us);
+
     // Makes `options` the server that is asked for the locks of others (nullptr: none).
     void UseReplica(std::unique_ptr<redis::NodeOptions> options);
 
@@ -134,7 +137,7 @@ class Keeper final {
     // keeper_intents.cpp: keys that transactions share.
     bool IsIntent(int32 index) const;
     int32 PartnerOf(int32 index) const;
-    bool PartnerGone(int32 index, int64 now_us);
+    Step MakeWay(int32 index, int64 now_us);
     void PokeSharers(int32 index, int64 now_us);
     void OnKeyChanged(int32 index);
     void OnWanted(int32 index);
@@ -143,6 +146,7 @@ class Keeper final {
     // keeper_deadlocks.cpp: circles of waiting between clusters.
     void WatchWaits(int64 now_us);
     void PublishWait(int32 slot, int64 now_us);
+    int32 WantedBehindGate(int32 gate, const std::vector<int32> &held, int64 now_us);
     void OnWaits(const Operation &operation, const redis::WaitsAnswer &answer);
 
     // keeper_replies.cpp: what Redis says.
@@ -159,6 +163,9 @@ class Keeper final {
     void OnCleared(Request &request, redis::ReplyView reply, int64 now_us);
     void OnProbed(redis::ReplyView reply, int64 now_us);
     void Trouble(const redis::Trouble &trouble, int64 now_us);
+    // What an answer says of the server that new locks use; one that was left says nothing of it.
+    void NoteSuccess(const Operation &operation);
+    void NoteTrouble(const Operation &operation, const redis::Trouble &trouble, int64 now_us);
     void Forget(Operation &operation, int64 now_us);
     bool Send(Session &session, int lane, Operation operation, int64 now_us);
     bool SendPlain(Session &session, int lane, Operation operation,

@@ -7,7 +7,8 @@
 // victim: it has worked the least since its last grant. It gives way only after it has seen the
 // same waits twice, one poll apart, so that an edge that was about to vanish does no harm. Waiters
 // at a local gate publish but are never the victim; every circle between clusters has waiters for
-// leases, one at least in each cluster.
+// leases, one at least in each cluster. Who has a gate may have no lease yet, and so no edge of his
+// own: whoever waits at that gate publishes what he waits for.
 
 #include "worker/keeper_state.hpp"
 
@@ -65,6 +66,9 @@ void Keeper::PublishWait(int32 slot, int64 now_us) {
     const auto valid = [&](int32 entry) {
         return entry >= 0 && static_cast<size_t>(entry) < local_.size();
     };
+    if (!edge.for_lease && valid(wanted)) {
+        wanted = WantedBehindGate(wanted, held, now_us);
+    }
     std::vector<std::string> tokens;
     for (const int32 entry : held) {
         if (valid(entry) && ViewOf(EntryAt(entry)).state == shared::LeaseState::kHeld) {
@@ -95,6 +99,31 @@ void Keeper::PublishWait(int32 slot, int64 now_us) {
     operation.fence = edge.fence;
     operation.command = redis::MakeWaits(key, tokens, edge, kEdgeLifeMs);
     Send(*active_, lane, std::move(operation), now_us);
+}
+
+// What somebody at the gate of an entry, who has `held`, waits for: that key; or the one that who
+// has the gate waits for, if somebody else has it. If that is a shared key whose newcomers are to
+// wait until its users have gone, and one of them waits here, he joins them.
+int32 Keeper::WantedBehindGate(int32 gate, const std::vector<int32> &held, int64 now_us) {
+    const auto found = requests_.find(local_[static_cast<size_t>(gate)].waiter);
+    if (found == requests_.end()) {
+        return gate;
+    }
+    Request &request = found->second;
+    if (request.blocked) {
+        return request.blocked_entry;
+    }
+    bool joins = false;
+    for (const int32 entry : request.entries) {
+        if (IsIntent(entry) && std::find(held.begin(), held.end(), entry) != held.end()) {
+            Locked(EntryAt(entry), [&] { EntryAt(entry)->tenure_start_us = now_us; });
+            joins = true;
+        }
+    }
+    if (joins) {
+        WaitUntil(request, now_us);
+    }
+    return gate;
 }
 
 void Keeper::OnWaits(const Operation &operation, const redis::WaitsAnswer &answer) {

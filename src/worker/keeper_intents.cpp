@@ -36,15 +36,15 @@ int32 Keeper::PartnerOf(int32 index) const {
                    IsIntent(index) ? shared::LeaseMode::kExclusive : shared::LeaseMode::kIntent);
 }
 
-// Has this cluster nothing of the key in the other mode? Otherwise sees to it.
-bool Keeper::PartnerGone(int32 index, int64 now_us) {
+// kNeed when this cluster has nothing of the key in the other mode. Otherwise sees to it.
+Keeper::Step Keeper::MakeWay(int32 index, int64 now_us) {
     const int32 partner = PartnerOf(index);
     if (partner < 0) {
-        return true;
+        return Step::kNeed;
     }
     switch (ViewOf(EntryAt(partner)).state) {
         case shared::LeaseState::kAbsent:
-            return true;
+            return Step::kNeed;
         case shared::LeaseState::kHeld:
         case shared::LeaseState::kLost:  // its token may still be there
             Release(partner, 0, now_us, Unless::kUsed);
@@ -58,7 +58,10 @@ bool Keeper::PartnerGone(int32 index, int64 now_us) {
         case shared::LeaseState::kReleasing:
             break;
     }
-    return ViewOf(EntryAt(partner)).state == shared::LeaseState::kAbsent;
+    const shared::LeaseState state = ViewOf(EntryAt(partner)).state;
+    return state == shared::LeaseState::kAbsent                                       ? Step::kNeed
+           : state == shared::LeaseState::kHeld || state == shared::LeaseState::kLost ? Step::kBusy
+                                                                                      : Step::kWait;
 }
 
 // Is the entry, or its partner, where nobody can be asked at present?

@@ -10,6 +10,7 @@ namespace inventory_lock::worker {
 namespace {
 
 constexpr int64 kAgainUs = 10 * kUsPerMs;
+constexpr int64 kLookAgainUs = 1000 * kUsPerMs;
 
 }  // namespace
 
@@ -62,6 +63,7 @@ void Keeper::Forget(Operation &operation, int64 now_us) {
                         entry->state = shared::LeaseState::kUnknown;
                     }
                 });
+                CheckAt(part.entry, now_us + kLookAgainUs);
             }
             break;
         case Purpose::kExtend:
@@ -208,6 +210,18 @@ void Keeper::Trouble(const redis::Trouble &trouble, int64 now_us) {
         if (active_ != nullptr) {
             Report(*active_);
         }
+    }
+}
+
+void Keeper::NoteSuccess(const Operation &operation) {
+    if (active_ != nullptr && operation.session == active_->id) {
+        breaker_.Succeeded();
+    }
+}
+
+void Keeper::NoteTrouble(const Operation &operation, const redis::Trouble &trouble, int64 now_us) {
+    if (active_ != nullptr && operation.session == active_->id) {
+        Trouble(trouble, now_us);
     }
 }
 

@@ -125,9 +125,15 @@ void Keeper::Check(int32 index, int64 now_us) {
         case shared::LeaseState::kLost:
             LookAt(index, now_us);
             break;
+        case shared::LeaseState::kUnknown:
+            if (AbandonedServer(index, now_us)) {
+                MarkAbsent(index, now_us);
+            } else if (SessionOf(local_[static_cast<size_t>(index)].session) != active_) {
+                CheckAt(index, now_us + kUsPerSecond);
+            }
+            break;
         case shared::LeaseState::kAbsent:
         case shared::LeaseState::kAcquiring:
-        case shared::LeaseState::kUnknown:
             break;
     }
 }
@@ -266,6 +272,10 @@ void Keeper::MarkAbsent(int32 index, int64 now_us) {
     local.extending = false;
     local.told_max_hold = false;
     local.release_alone = false;
+    if (interest == 0) {
+        local.stand_back_us = kStandBackUs;
+        local.turn_given = false;
+    }
     if (partner >= 0) {
         PokeSharers(partner, now_us);
     }

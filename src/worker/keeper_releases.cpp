@@ -85,14 +85,14 @@ void Keeper::SendRelease(uint32 session_id, int lane, std::vector<Part> parts,
 
 void Keeper::OnReleased(Operation &operation, const redis::ReleaseAnswer &answer, int64 now_us) {
     if (!answer.ok) {
-        Trouble(answer.trouble, now_us);
+        NoteTrouble(operation, answer.trouble, now_us);
         for (const Part &part : operation.parts) {
             local_[static_cast<size_t>(part.entry)].release_alone = true;  // one may be to blame
             CheckAt(part.entry, now_us + kAgainUs);
         }
         return;
     }
-    breaker_.Succeeded();
+    NoteSuccess(operation);
     for (size_t i = 0; i < operation.parts.size(); i++) {
         const Part &part = operation.parts[i];
         shared::LeaseEntry *entry = EntryAt(part.entry);

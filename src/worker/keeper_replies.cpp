@@ -43,11 +43,21 @@ void Keeper::OnReply(Session &session, int lane, uint64 tag, redis::ReplyView re
         Send(session, lane, std::move(operation), now_us);
         return true;
     };
+    // An answer that makes no sense may be one to another command: nothing on the lane is believed.
+    const auto is_nonsense = [&](const redis::Trouble &trouble) {
+        if (trouble.kind != redis::TroubleKind::kProtocol) {
+            return false;
+        }
+        session.node->Drop(lane, trouble, now_us);
+        Forget(operation, now_us);
+        return true;
+    };
     switch (operation.purpose) {
         case Purpose::kAcquire: {
             IL_INJECT("worker-acquired");
-            const redis::AcquireAnswer answer = redis::ParseAcquire(reply, operation.parts.size());
-            if (!again_by_text(answer.no_script)) {
+            const redis::AcquireAnswer answer =
+                redis::ParseAcquire(reply, operation.parts.size(), operation.parts[0].token);
+            if (!again_by_text(answer.no_script) && !is_nonsense(answer.trouble)) {
                 NoteRedisTime(session, answer.time_us, operation.sent_us, now_us);
                 OnAcquired(operation, answer, now_us);
             }
@@ -55,8 +65,9 @@ void Keeper::OnReply(Session &session, int lane, uint64 tag, redis::ReplyView re
         }
         case Purpose::kExtend: {
             IL_INJECT("worker-renewed");
-            const redis::ExtendAnswer answer = redis::ParseExtend(reply, operation.parts.size());
-            if (!again_by_text(answer.no_script)) {
+            const redis::ExtendAnswer answer =
+                redis::ParseExtend(reply, operation.parts.size(), operation.parts[0].token);
+            if (!again_by_text(answer.no_script) && !is_nonsense(answer.trouble)) {
                 NoteRedisTime(session, answer.time_us, operation.sent_us, now_us);
                 OnExtended(operation, answer, now_us);
             }
@@ -65,7 +76,7 @@ void Keeper::OnReply(Session &session, int lane, uint64 tag, redis::ReplyView re
         case Purpose::kRelease: {
             IL_INJECT("worker-released");
             const redis::ReleaseAnswer answer = redis::ParseRelease(reply, operation.parts.size());
-            if (!again_by_text(answer.no_script)) {
+            if (!again_by_text(answer.no_script) && !is_nonsense(answer.trouble)) {
                 OnReleased(operation, answer, now_us);
             }
             break;
@@ -73,7 +84,7 @@ void Keeper::OnReply(Session &session, int lane, uint64 tag, redis::ReplyView re
         case Purpose::kRaise: {
             IL_INJECT("worker-raised");
             const redis::RaiseAnswer answer = redis::ParseRaise(reply);
-            if (again_by_text(answer.no_script)) {
+            if (again_by_text(answer.no_script) || is_nonsense(answer.trouble)) {
                 break;
             }
             const auto request = requests_.find(operation.slot);
@@ -93,7 +104,7 @@ void Keeper::OnReply(Session &session, int lane, uint64 tag, redis::ReplyView re
         }
         case Purpose::kWaits: {
             const redis::WaitsAnswer answer = redis::ParseWaits(reply);
-            if (!again_by_text(answer.no_script)) {
+            if (!again_by_text(answer.no_script) && !is_nonsense(answer.trouble)) {
                 OnWaits(operation, answer);
             }
             break;
@@ -135,7 +146,7 @@ void Keeper::OnReply(Session &session, int lane, uint64 tag, redis::ReplyView re
             break;
         case Purpose::kOrphan:
             if (const redis::ReleaseAnswer answer = redis::ParseRelease(reply, 1);
-                !again_by_text(answer.no_script)) {
+                !again_by_text(answer.no_script) && !is_nonsense(answer.trouble)) {
                 OnOrphanFreed(operation, answer);
             }
             break;
@@ -152,7 +163,7 @@ void Keeper::OnAcquired(Operation &operation, const redis::AcquireAnswer &answer
     }
     if (answer.result == redis::AcquireResult::kTaken ||
         answer.result == redis::AcquireResult::kLate) {
-        breaker_.Succeeded();
+        NoteSuccess(operation);
         OnTaken(operation, answer, now_us);
         return;
     }
@@ -169,10 +180,10 @@ void Keeper::OnAcquired(Operation &operation, const redis::AcquireAnswer &answer
         if (wanted) {
             Answer(request->second, shared::Outcome::kUnavailable);
         }
-        Trouble(answer.trouble, now_us);
+        NoteTrouble(operation, answer.trouble, now_us);
         return;
     }
-    breaker_.Succeeded();
+    NoteSuccess(operation);
     bool enough = true;
     for (size_t i = 0; i < operation.parts.size(); i++) {
         const int32 index = operation.parts[i].entry;
@@ -235,6 +246,8 @@ void Keeper::OnAcquired(Operation &operation, const redis::AcquireAnswer &answer
         } else {
             WaitUntil(request->second, now_us + kLeastLeftUs);
         }
+    } else if (request != requests_.end() && request->second.number == operation.number) {
+        Answer(request->second, shared::Outcome::kNone);
     }
 }
 
@@ -259,6 +272,7 @@ void Keeper::OnTaken(Operation &operation, const redis::AcquireAnswer &answer, i
             answer.blocker_kind == redis::BlockerKind::kOtherType) {
             NoteForeign(KeyOf(index), now_us);
         }
+        local_[static_cast<size_t>(index)].turn_given = false;  // somebody has taken it
     }
     const int32 starting = std::exchange(starting_, operation.slot);  // started again below
     bool dirty = answer.result == redis::AcquireResult::kLate;
@@ -268,7 +282,16 @@ void Keeper::OnTaken(Operation &operation, const redis::AcquireAnswer &answer, i
         if (entry->state == shared::LeaseState::kAcquiring &&
             operation.parts[i].Has(entry->token)) {
             dirty = dirty || local_[static_cast<size_t>(other)].dirty;
-            MarkAbsent(other, now_us);
+            if (entry->prev[0] != '\0') {  // nothing was done: the earlier token may be there still
+                Locked(entry, [&] {
+                    memcpy(entry->token, entry->prev, sizeof(entry->token));
+                    entry->prev[0] = '\0';
+                    entry->state = shared::LeaseState::kUnknown;
+                });
+                Release(other, 0, now_us, Unless::kNever);
+            } else {
+                MarkAbsent(other, now_us);
+            }
         }
     }
     starting_ = starting;
@@ -311,10 +334,10 @@ void Keeper::OnExtended(Operation &operation, const redis::ExtendAnswer &answer,
         local_[static_cast<size_t>(part.entry)].extending = false;
     }
     if (!answer.ok) {
-        Trouble(answer.trouble, now_us);
+        NoteTrouble(operation, answer.trouble, now_us);
         return;  // tried again at the next check, until the deadline
     }
-    breaker_.Succeeded();
+    NoteSuccess(operation);
     for (size_t i = 0; i < operation.parts.size(); i++) {
         const int32 index = operation.parts[i].entry;
         shared::LeaseEntry *entry = EntryAt(index);

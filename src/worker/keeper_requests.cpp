@@ -198,18 +198,20 @@ void Keeper::Start(Request &request, int64 now_us) {
     std::vector<int32> need;
     bool wait = false;
     bool stuck = false;  // on a connection that died, with nobody there to ask
+    int32 busy = -1;
     int64 wait_us = now_us + kSoonUs;
     const int32 starting = std::exchange(starting_, request.slot);
     for (const int32 index : request.entries) {
         const Local &local = local_[static_cast<size_t>(index)];
         if (local.stand_back_until_us > now_us) {
             wait = true;
+            busy = index;
             wait_us = std::max(wait_us, local.stand_back_until_us);
             continue;
         }
         Step step = Prepare(index, now_us);
-        if (step == Step::kNeed && !PartnerGone(index, now_us)) {
-            step = Step::kWait;
+        if (step == Step::kNeed) {
+            step = MakeWay(index, now_us);
         }
         switch (step) {
             case Step::kHave:
@@ -217,6 +219,9 @@ void Keeper::Start(Request &request, int64 now_us) {
             case Step::kNeed:
                 need.push_back(index);
                 break;
+            case Step::kBusy:
+                busy = index;
+                [[fallthrough]];
             case Step::kWait:
                 wait = true;
                 stuck = stuck || Stuck(index);
@@ -229,6 +234,8 @@ void Keeper::Start(Request &request, int64 now_us) {
     starting_ = starting;
     if (stuck && now_us - request.stuck_since_us >= PatienceUs()) {
         Answer(request, shared::Outcome::kUnavailable);
+    } else if (busy >= 0 && request.no_wait) {
+        Answer(request, shared::Outcome::kBusy, static_cast<uint32>(busy));
     } else if (wait) {
         WaitUntil(request, std::min(wait_us, request.reachable_us + PatienceUs()));
     } else if (need.empty()) {
@@ -257,6 +264,11 @@ Keeper::Step Keeper::Prepare(int32 index, int64 now_us) {
         case shared::LeaseState::kAcquiring:
             return Step::kWait;
         case shared::LeaseState::kReleasing:
+            if (!here &&
+                local.release_alone) {  // refused by a server that was left: its TTL ends it
+                MarkAbsent(index, now_us);
+                return Step::kNeed;
+            }
             // An acquisition can name one earlier token. With two releases under way (the lane died
             // over a release and the acquisition behind it) it waits for their acknowledgement, or
             // the first token would be forgotten if this lane died as well.
@@ -294,7 +306,7 @@ Keeper::Step Keeper::Prepare(int32 index, int64 now_us) {
         return Step::kWait;
     }
     if (view.unflushed > 0 || (IsIntent(index) && view.holders > 0)) {
-        return Step::kWait;  // newcomers to a shared key wait until those who use it have gone
+        return Step::kBusy;  // newcomers to a shared key wait until those who use it have gone
     }
     IL_INJECT("worker-yielding");
     shared::Count(shared::Total::kYields);
@@ -302,11 +314,16 @@ Keeper::Step Keeper::Prepare(int32 index, int64 now_us) {
         local.gap_us = now_us;
         Release(index, RetryUs() * 11 / 10 / kUsPerMs, now_us, UnlessUsed(index));
     } else {
-        local.stand_back_until_us = now_us + kStandBackUs;
+        // Another cluster that has missed its turn is further away than we thought.
+        if (local.turn_given) {
+            local.stand_back_us = std::min(2 * local.stand_back_us, 2 * RetryUs());
+        }
+        local.turn_given = true;
+        local.stand_back_until_us = now_us + local.stand_back_us;
         local.contended_until_us = 0;
         Release(index, 0, now_us, UnlessUsed(index));
     }
-    return Step::kWait;
+    return Step::kBusy;
 }
 
 void Keeper::SendAcquire(Request &request, const std::vector<int32> &entries, int64 now_us) {

@@ -144,14 +144,17 @@ struct Keeper::Local {
     int64 extended_us = 0;         // when the latest acknowledged acquire or extend was sent
     int64 contended_until_us = 0;  // another cluster is known to wait
     int64 stand_back_until_us = 0;
-    int64 gap_us = 0;  // when a gap was last left
+    int64 stand_back_us = kStandBackUs;  // how long to, the next time
+    bool turn_given = false;             // and not yet seen that another cluster has taken it
+    int64 gap_us = 0;                    // when a gap was last left
     int64 idle_checked_us = 0;
 };
 
 // A lease that fell idle is released unless somebody has joined since; one that is given up for
 // other reasons is released in any case, a shared one once nobody uses it.
 enum class Keeper::Unless : uint8 { kWanted, kUsed, kNever };
-enum class Keeper::Step : uint8 { kHave, kNeed, kWait };
+// kWait: for an answer from Redis. kBusy: for others to let go, or another cluster's turn.
+enum class Keeper::Step : uint8 { kHave, kNeed, kWait, kBusy };
 enum class Keeper::Turn_ : uint8 { kOurs, kTheirs, kPollers, kAsk };
 
 // Runs `body` with the entry's spinlock held: plain stores only.

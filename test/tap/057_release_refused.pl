@@ -17,6 +17,7 @@ my $node = InventoryLock::Cluster->create(
     'main',
     settings => {
         'inventory_lock.redis_url' => $proxy->url,
+        'inventory_lock.lease_linger' => 0,    # a key is to be released when its transaction ends
         'inventory_lock.redis_pool_size' => 1,
         'inventory_lock.breaker_failures' => 1000,    # its probes would be refused as well
         'inventory_lock.custom_ttl' => '10min' });
@@ -50,6 +51,27 @@ is($redis->lock_keys, 'lock:b', 'only what is refused is left');
 $redis->command('ACL', 'SETUSER', 'default', '~*');
 $node->poll_until(sub { $node->value($used) == 0 }, 'the worker is done with that one too');
 is($redis->lock_keys, '', 'it is gone');
+
+# A release is refused, and its key wanted again together with one that is not to be had: the earlier
+# token goes all the same.
+$node->safe_psql('postgres', q{INSERT INTO shop.stock_level (variant_id, on_hand) VALUES ('p1', 100), ('p2', 100)});
+my $buyer = $node->session;
+$buyer->run('BEGIN');
+$buyer->run(q{SELECT FROM inventory_lock.adjust_stock_locked('p1', -1)});
+my $earlier = $refused->();
+$redis->command('SET', 'inventory_lock:p2', 'foreign', 'PX', 600000);
+$redis->command('CONFIG', 'SET', 'min-replicas-to-write', 1);
+$buyer->run('COMMIT');
+$node->poll_until(sub { $refused->() > $earlier }, 'the release is refused');
+$redis->command('CONFIG', 'SET', 'min-replicas-to-write', 0);
+$buyer->send(q{SELECT count(*) FROM inventory_lock.adjust_stock_bulk_locked('[{"variant_id": "p1", "delta": -1}, {"variant_id": "p2", "delta": -1}]')});
+$node->wait_at_lease($buyer->pid);
+my $asked = time;
+$node->poll_until(sub { $redis->lock_keys eq 'inventory_lock:p2' }, 'the earlier token is gone');
+cmp_ok(time - $asked, '<', 10, 'long before its time to live is over');
+$redis->command('DEL', 'inventory_lock:p2');
+is(($buyer->result)[0], '2', 'and both are had when the other one is free');
+$buyer->quit;
 
 # Several keys are released together, and the connection dies with that or with the answer, while one
 # of them is wanted again. None stays.
