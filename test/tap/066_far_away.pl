@@ -39,8 +39,9 @@ $far->wait_for_protection('redis');
 
 # Thirty milliseconds away, where the other one is there in one.
 $proxy->tell('rule replies delay ms=30');
+my $moment = '3 ms';    # each holds the key for a moment, so that there is always another one waiting
 my $script = PostgreSQL::Test::Utils::tempdir() . '/busy.sql';
-append_to_file($script, "BEGIN;\nSELECT FROM inventory_lock.adjust_stock_locked('probe', -1);\n\\sleep 3 ms\nCOMMIT;\n");
+append_to_file($script, "BEGIN;\nSELECT FROM inventory_lock.adjust_stock_locked('probe', -1);\n\\sleep $moment\nCOMMIT;\n");
 my $grants = "SELECT count(*) FROM shop.stock_movement WHERE variant_id = 'probe' AND protection = 'redis'";
 my @before = map { $_->value($grants) } $near, $far;
 my @runs = map {
