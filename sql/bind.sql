@@ -74,7 +74,7 @@ SELECT count(*) FROM inventory_lock.verify_stock(binding => 'large') WHERE drift
 SELECT inventory_lock.assert_fence('inventory_lock:00000000-0000-0000-0000-00000000000b', 8000000000000001, 'large');
 SELECT warehouse, row_fence FROM own.inventory WHERE right(variant::text, 1) = 'b' ORDER BY warehouse;
 SELECT pg_temp.try($$SELECT inventory_lock.assert_fence('inventory_lock:00000000-0000-0000-0000-00000000000b', 8000000000000000, binding => 'large')$$);
-SELECT pg_temp.try($$SELECT inventory_lock.assert_fence('inventory_lock:00000000-0000-0000-0000-00000000000b', 1, binding => 'nowhere')$$);
+SELECT pg_temp.try($$SELECT inventory_lock.assert_fence('inventory_lock:00000000-0000-0000-0000-00000000000b', 9000000000000000, binding => 'nowhere')$$);
 SELECT count(*) FROM inventory_lock.fence;
 
 -- numeric and partitioned

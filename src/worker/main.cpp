@@ -145,6 +145,8 @@ void Configure(Keeper &keeper, Current *current) {
         std::unique_ptr<redis::NodeOptions> options = Options(url, password);
         const uint64 hash = options != nullptr ? shared::HashKey(options->address.Text()) : 0;
         keeper.Use(std::move(options), hash, pg::BootUs());
+    } else {
+        keeper.ResolveAgain(pg::BootUs());
     }
     explicit_bzero(password.data(), password.size());
 }
@@ -298,7 +300,6 @@ void Serve() {
         if (ConfigReloadPending) {
             ConfigReloadPending = false;
             pg::Call([] { ProcessConfigFile(PGC_SIGHUP); });
-            keeper.ResolveAgain(pg::BootUs());
             Configure(keeper, &connections);
         }
         const int64 now_us = pg::BootUs();
