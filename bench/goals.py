@@ -253,7 +253,7 @@ def share_of_one(bench):
             generator.early_release(False)
 
         def sell(name):
-            return name, generators[name].slice("locked", 8, 1, 10000 if QUICK else 15000).calls
+            return name, generators[name].slice("locked", 8, 1, 5000 if QUICK else 15000).calls
         for order in (("one", "two"), ("two", "one")):
             for name, sold in threads.map(sell, order):
                 calls[name] += sold

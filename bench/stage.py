@@ -12,7 +12,7 @@ from servers import AREA, Postgres, Redis, poll
 
 QUICK = bool(os.environ.get("QUICK"))
 ROUNDS = 3 if QUICK else 5
-SLICE_MS = 500 if QUICK else 1500
+SLICE_MS = 400 if QUICK else 1500
 TRIES = 60 if QUICK else 300
 SKUS = 10000
 CLIENTS = 256
