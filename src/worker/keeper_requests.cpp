@@ -264,8 +264,8 @@ Keeper::Step Keeper::Prepare(int32 index, int64 now_us) {
         case shared::LeaseState::kAcquiring:
             return Step::kWait;
         case shared::LeaseState::kReleasing:
-            if (!here &&
-                local.release_alone) {  // refused by a server that was left: its TTL ends it
+            // Refused by a server that was left: its TTL ends it.
+            if (!here && local.release_alone) {
                 MarkAbsent(index, now_us);
                 return Step::kNeed;
             }
