@@ -27,7 +27,7 @@ def throughput(middle, clients, file):
         for name in ("sfu", "locked", "early") for sync, dash in (("on", 1), ("off", 2))]
         for key in ("private", "hot")},
          ["set xlabel 'clients'", "set ylabel 'calls per second'", "set logscale x 2", "set yrange [0:*]",
-          "set key top left", f"set xtics ({', '.join(map(str, clients))})"])
+          "set key below", "set xrange [0.9:300]", f"set xtics ({', '.join(map(str, clients))})"])
 
 
 def latencies(middle, file):
