@@ -22,7 +22,9 @@ What is checked, for each key
               has the higher fence, and no two holds have the same; among holds that exclude each
               other.
   values      in each store every holder reads what the last one before it wrote. "undone" leaves
-              the value, after "unknown" either is right.
+              the value, after "unknown" either is right. With taken_back (early_release = on) a
+              crash may take back what others have read already: only "done" says for certain
+              that it stays, and all that was read for it.
 
 Pure Python: knows neither PostgreSQL nor Redis.
 """
@@ -58,7 +60,7 @@ def excludes(one, other):
     return (one.wide and other.wide) or (one.cluster is not None and one.cluster == other.cluster)
 
 
-def check(events, initial=None):
+def check(events, initial=None, taken_back=False):
     """Sentences, one for each violation. initial: value of a store before the first hold, by
     (key, store); where it is missing the first read is believed."""
     violations, grants, lasts = [], {}, {}
@@ -81,7 +83,7 @@ def check(events, initial=None):
     for key, holds in by_key.items():
         holds.sort(key=lambda hold: hold.granted)
         violations += [f"{key}: {text}" for text in
-                       [*exclusion(holds), *fences(holds), *values(key, holds, initial or {})]]
+                       [*exclusion(holds), *fences(holds), *values(key, holds, initial or {}, taken_back)]]
     return violations
 
 
@@ -141,7 +143,7 @@ def fences(holds):
     return sorted(found)
 
 
-def values(key, holds, initial):
+def values(key, holds, initial, taken_back):
     found = []
     stores = collections.defaultdict(list)
     for hold in holds:
@@ -155,7 +157,8 @@ def values(key, holds, initial):
                 if possible is not None and hold.read not in possible:
                     found.append(f"{hold.name} read {hold.read}, but {writer} had left "
                                  f"{' or '.join(map(str, sorted(possible)))}")
-                possible = {hold.read}
+                if possible is None or not taken_back or hold.outcome == "done":
+                    possible = {hold.read}
             if hold.wrote is not None and hold.outcome != "undone":
                 keep = possible if hold.outcome == "unknown" and possible is not None else set()
                 possible, writer = keep | {hold.wrote}, hold.name
