@@ -12,6 +12,7 @@ from concurrent import futures
 
 import psycopg2
 
+import slow_disk
 from generator import Generator
 from peers import s17_services
 from servers import poll
@@ -32,6 +33,10 @@ def s1_hot(bench):
              + " / ".join(f"{plain:.1f}" for _, plain in ratios) + " (off); row lock "
              + " / ".join(f"{rates[clients]['sfu']:,.0f}" for clients in rates) + " a second"),
             ("S1", "the same, rate at 256 clients ÷ at 8", "0.06 to 0.14 (row lock)", "≥ 0.7", f"{keeps:.2f}")]
+
+
+def s1_slow_disk(_):
+    return slow_disk.rows()
 
 
 def s3_single(bench):
@@ -374,7 +379,7 @@ def s13_redis_down(bench):
              " / ".join(f"{ratio:.2f}" for ratio in ratios))]
 
 
-PARTS = [s1_hot, s3_single, s4_many, s5_spread, s6_orders, s8_handover, s9_foreign, s10_clusters,
+PARTS = [s1_hot, s1_slow_disk, s3_single, s4_many, s5_spread, s6_orders, s8_handover, s9_foreign, s10_clusters,
          s11_fairness, s12_sold_out, s14_memory, s15_growth, s16_burst, s17_services, s18_linger, s13_redis_down]
 
 

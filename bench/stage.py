@@ -17,7 +17,21 @@ TRIES = 60 if QUICK else 300
 SKUS = 10000
 CLIENTS = 256
 MAX_CONNECTIONS = 1300  # the clients of the generator, a thousand more to measure memory, and some
+SETTINGS = {"shared_buffers": "512MB", "max_wal_size": "4GB", "checkpoint_timeout": "1h",
+            "max_connections": MAX_CONNECTIONS, "inventory_lock.max_leases": 16384}
 LOCKED = "SELECT quantity_after FROM inventory_lock.decrement_stock_on_purchase($1, 1)"
+
+
+def base_sql():
+    """The extension, its tables with stock in them, and the functions that it is compared with."""
+    here = os.path.dirname(__file__)
+    functions = "".join(open(os.path.join(here, name), encoding="utf-8").read() for name in ("sfu.sql", "peers.sql"))
+    return ("SET client_min_messages = error; CREATE EXTENSION inventory_lock;"
+            "SELECT inventory_lock.create_tables();"
+            "INSERT INTO shop.stock_level (variant_id, on_hand) "
+            f"SELECT 'bench-' || n, 1000000000 FROM generate_series(0, {SKUS - 1}) n;"
+            "INSERT INTO shop.stock_level (variant_id, on_hand) VALUES ('empty', 0);"
+            "ANALYZE;" + functions)
 
 
 def middle(values):
@@ -48,27 +62,16 @@ class Bench:
     """Two servers on one Redis, one more that has none, and a load generator for each that needs one."""
 
     def __init__(self):
-        settings = {"shared_buffers": "512MB", "max_wal_size": "4GB", "checkpoint_timeout": "1h",
-                    "max_connections": MAX_CONNECTIONS,
-                    "inventory_lock.max_leases": 16384}
         self.redis = Redis("goals_redis")
-        self.one = Postgres("goals_one", redis=self.redis, settings=settings)
-        self.two = Postgres("goals_two", redis=self.redis, settings=settings)
-        self.direct = Postgres("goals_direct", settings=settings)
+        self.one = Postgres("goals_one", redis=self.redis, settings=SETTINGS)
+        self.two = Postgres("goals_two", redis=self.redis, settings=SETTINGS)
+        self.direct = Postgres("goals_direct", settings=SETTINGS)
 
     def __enter__(self):
         for server in (self.redis, self.one, self.two, self.direct):
             server.start()
-        here = os.path.dirname(__file__)
-        sql = "".join(open(os.path.join(here, name), encoding="utf-8").read()
-                      for name in ("sfu.sql", "peers.sql"))
         for server in (self.one, self.two, self.direct):
-            server.psql("SET client_min_messages = error; CREATE EXTENSION inventory_lock;"
-                        "SELECT inventory_lock.create_tables();"
-                        "INSERT INTO shop.stock_level (variant_id, on_hand) "
-                        f"SELECT 'bench-' || n, 1000000000 FROM generate_series(0, {SKUS - 1}) n;"
-                        "INSERT INTO shop.stock_level (variant_id, on_hand) VALUES ('empty', 0);"
-                        "ANALYZE;" + sql)
+            server.psql(base_sql())
         for server in (self.one, self.two):
             server.wait_for_redis("postgres")
         for server in (self.one, self.direct):
