@@ -1,10 +1,11 @@
 // Loaded before the C library by a server of the bench: every flush of a file takes SLOW_FLUSH_US
-// microseconds longer. It stands for a disk on which a flush takes that time; the processor is free meanwhile.
+// microseconds longer. It stands for a disk on which a flush takes that time; the processor is free
+// meanwhile.
 
-#include <cstdlib>
-#include <ctime>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include <cstdlib>
+#include <ctime>
 
 extern "C" int fdatasync(int fd) {
     static const long us = [] {

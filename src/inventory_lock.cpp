@@ -15,11 +15,12 @@ namespace {
 
 using inventory_lock::pg::settings::UrlProblem;
 
-// Judges a redis_url for the setting's check hook.
-bool CheckUrl(const char *url, UrlProblem *problem) {
+// Judges a redis_url, or a redis_replica_url, for the setting's check hook.
+bool CheckUrl(const char *url, bool replica, UrlProblem *problem) {
+    using inventory_lock::redis::AddressProblem;
     try {
-        const auto parsed = inventory_lock::redis::ParseAddress(url);
-        const auto *wrong = std::get_if<inventory_lock::redis::AddressProblem>(&parsed);
+        const auto parsed = inventory_lock::redis::ParseAddress(url, !replica);
+        const auto *wrong = std::get_if<AddressProblem>(&parsed);
         if (wrong == nullptr) {
             return true;
         }

@@ -51,12 +51,12 @@ const config_enum_entry kRowLockOptions[] = {{"auto", kRowLockAuto, false},
                                              {"no_key_update", kRowLockNoKeyUpdate, false},
                                              {nullptr, 0, false}};
 
-extern "C" bool CheckRedisUrl(char **newval, void **, GucSource) {
-    if (*newval == nullptr || **newval == '\0' || url_checker == nullptr) {
+bool CheckUrl(const char *url, bool replica) {
+    if (url == nullptr || url[0] == '\0' || url_checker == nullptr) {
         return true;
     }
     UrlProblem problem;
-    if (url_checker(*newval, &problem)) {
+    if (url_checker(url, replica, &problem)) {
         return true;
     }
     if (problem.feature_missing) {
@@ -67,6 +67,14 @@ extern "C" bool CheckRedisUrl(char **newval, void **, GucSource) {
         GUC_check_errhint("%s", problem.hint);
     }
     return false;
+}
+
+extern "C" bool CheckRedisUrl(char **newval, void **, GucSource) {
+    return CheckUrl(*newval, false);
+}
+
+extern "C" bool CheckReplicaUrl(char **newval, void **, GucSource) {
+    return CheckUrl(*newval, true);
 }
 
 void DefineInt(const char *name, const char *description, const char *explanation, int *variable,
@@ -156,11 +164,12 @@ void Define(UrlChecker checker, bool preloaded) {
               &redis_pool_size, 2, 1, 16, PGC_SIGHUP, 0);
     DefineText("inventory_lock.redis_replica_url",
                "The Redis server that active_locks asks for the locks of others.",
-               "Written like redis_url; empty asks nobody.", &redis_replica_url, PGC_SIGHUP,
-               GUC_SUPERUSER_ONLY, CheckRedisUrl);
+               "redis:// or unix://, like redis_url; empty asks nobody.", &redis_replica_url,
+               PGC_SIGHUP, GUC_SUPERUSER_ONLY, CheckReplicaUrl);
     DefineText("inventory_lock.redis_url", "Where Redis is; empty means database locks only.",
-               "redis://[user@]host[:port][/db] or unix:///path[?db=n].", &redis_url, PGC_SIGHUP,
-               GUC_SUPERUSER_ONLY, CheckRedisUrl);
+               "redis://[user@]host[:port][/db], unix:///path[?db=n] or "
+               "redis+sentinel://host[:port],.../primary[/db].",
+               &redis_url, PGC_SIGHUP, GUC_SUPERUSER_ONLY, CheckRedisUrl);
     DefineInt("inventory_lock.retry_interval",
               "Time between two tries for a key that somebody else has, when no wake-up comes.",
               nullptr, &retry_interval_ms, 100, 10, 60000, PGC_SIGHUP, GUC_UNIT_MS);

@@ -56,7 +56,8 @@ struct UrlProblem {
     char hint[256];
     bool feature_missing;
 };
-using UrlChecker = bool (*)(const char *url, UrlProblem *problem);
+// `replica`: of redis_replica_url.
+using UrlChecker = bool (*)(const char *url, bool replica, UrlProblem *problem);
 
 // Defines all settings. `preloaded`: also those that only server start can set.
 void Define(UrlChecker checker, bool preloaded);

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <charconv>
 #include <optional>
+#include <utility>
 
 #include "redis/pure.hpp"
 
@@ -20,12 +21,15 @@ namespace {
 
 constexpr std::string_view kTcpScheme = "redis://";
 constexpr std::string_view kUnixScheme = "unix://";
+constexpr std::string_view kSentinelScheme = "redis+sentinel://";
 constexpr uint32_t kMaxPort = 65535;
 constexpr uint32_t kMaxDatabase = 65535;
 constexpr size_t kMaxSocketPath = sizeof(sockaddr_un::sun_path) - 1;
 constexpr size_t kMaxHostBytes = 255;
+constexpr size_t kMaxPrimaryBytes = 255;
 constexpr char kForm[] =
-    "Write redis://[user@]host[:port][/database] or unix:///path[?db=number][&user=name].";
+    "Write redis://[user@]host[:port][/database], unix:///path[?db=number][&user=name] or "
+    "redis+sentinel://[user@]host[:port][,host[:port]...]/primary[/database].";
 constexpr char kPasswordHint[] =
     "Write the password to a file that only the server's owner can read, and name the file in "
     "inventory_lock.redis_password_file.";
@@ -36,7 +40,6 @@ struct MissingScheme {
 };
 constexpr MissingScheme kMissing[] = {
     {"rediss://", "TLS (rediss://) is not available in this build."},
-    {"redis+sentinel://", "Redis Sentinel (redis+sentinel://) is not available in this build."},
     {"redis+cluster://", "Redis Cluster (redis+cluster://) is not available in this build."},
     {"redis+quorum://", "A quorum of servers (redis+quorum://) is not available in this build."},
 };
@@ -49,7 +52,9 @@ bool IsLiteralV6(std::string_view host);
 std::optional<uint32_t> Number(std::string_view digits, uint32_t min, uint32_t max);
 Problem Decode(std::string_view escaped, std::string &decoded);
 Problem ParseTcp(std::string_view rest, Address &address);
-Problem ParseHostPort(std::string_view text, Address &address);
+Problem ParseSentinel(std::string_view rest, Address &address);
+Problem TakeUser(std::string_view &authority, Address &address);
+Problem ParseHostPort(std::string_view text, HostPort &server);
 Problem ParseUnix(std::string_view rest, Address &address);
 Problem ParseParameter(std::string_view parameter, Address &address);
 Problem SetDatabase(std::string_view digits, Address &address);
@@ -58,7 +63,7 @@ void AppendEscaped(std::string &text, std::string_view bytes);
 
 }  // namespace
 
-std::variant<Address, AddressProblem> ParseAddress(std::string_view url) {
+std::variant<Address, AddressProblem> ParseAddress(std::string_view url, bool sentinel) {
     if (url.size() > kMaxUrlBytes) {
         return Wrong("The URL is too long.", "At most 1024 bytes are accepted.");
     }
@@ -68,7 +73,8 @@ std::variant<Address, AddressProblem> ParseAddress(std::string_view url) {
     }
     for (const MissingScheme &missing : kMissing) {
         if (StartsWith(url, missing.scheme)) {
-            return AddressProblem{missing.message, "Use redis:// or unix://.", true};
+            return AddressProblem{missing.message, "Use redis://, redis+sentinel:// or unix://.",
+                                  true};
         }
     }
     Address address;
@@ -77,6 +83,11 @@ std::variant<Address, AddressProblem> ParseAddress(std::string_view url) {
         problem = ParseTcp(url.substr(kTcpScheme.size()), address);
     } else if (StartsWith(url, kUnixScheme)) {
         problem = ParseUnix(url.substr(kUnixScheme.size()), address);
+    } else if (StartsWith(url, kSentinelScheme) && !sentinel) {
+        problem = Wrong("Sentinel names the primary, and a replica is wanted here.",
+                        "Name the replica's own address.");
+    } else if (StartsWith(url, kSentinelScheme)) {
+        problem = ParseSentinel(url.substr(kSentinelScheme.size()), address);
     } else {
         problem = Wrong("The URL begins with no known scheme.");
     }
@@ -86,17 +97,30 @@ std::variant<Address, AddressProblem> ParseAddress(std::string_view url) {
     return address;
 }
 
+std::string HostPort::Text() const {
+    const bool v6 = IsLiteralV6(host);
+    std::string text(v6 ? "[" : "");
+    AppendEscaped(text, host);
+    return text.append(v6 ? "]:" : ":").append(std::to_string(port));
+}
+
 std::string Address::Text() const {
     std::string text;
-    if (transport == Transport::kUnix) {
-        text = "unix:";
-        AppendEscaped(text, path);
-        return text.append("?db=").append(std::to_string(database));
+    switch (transport) {
+        case Transport::kUnix:
+            text = "unix:";
+            AppendEscaped(text, path);
+            return text.append("?db=").append(std::to_string(database));
+        case Transport::kTcp:
+            text = server.Text();
+            break;
+        case Transport::kSentinel:
+            for (const HostPort &sentinel : sentinels) {
+                text.append(text.empty() ? "sentinel:" : ",").append(sentinel.Text());
+            }
+            AppendEscaped(text.append("/"), primary);
+            break;
     }
-    const bool v6 = IsLiteralV6(host);
-    text.append(v6 ? "[" : "");
-    AppendEscaped(text, host);
-    text.append(v6 ? "]:" : ":").append(std::to_string(port));
     return text.append("/").append(std::to_string(database));
 }
 
@@ -114,24 +138,74 @@ Problem ParseTcp(std::string_view rest, Address &address) {
             return problem;
         }
     }
-    const size_t at = authority.rfind('@');
-    if (at != std::string_view::npos) {
-        const std::string_view user = authority.substr(0, at);
-        authority.remove_prefix(at + 1);
-        if (user.find(':') != std::string_view::npos) {
-            return Wrong("The URL contains a password.", kPasswordHint);
-        }
-        if (user.empty()) {
-            return Wrong("The user name before the \"@\" is empty.");
-        }
-        if (Problem problem = Decode(user, address.user)) {
+    if (Problem problem = TakeUser(authority, address)) {
+        return problem;
+    }
+    return ParseHostPort(authority, address.server);
+}
+
+Problem ParseSentinel(std::string_view rest, Address &address) {
+    address.transport = Transport::kSentinel;
+    if (rest.find_first_of("?#") != std::string_view::npos) {
+        return Wrong("A redis+sentinel:// URL takes no parameters and no fragment.");
+    }
+    const size_t slash = rest.find('/');
+    if (slash == std::string_view::npos || slash + 1 == rest.size()) {
+        return Wrong("The name of the primary is missing.");
+    }
+    const std::string_view path = rest.substr(slash + 1);
+    const size_t second = path.find('/');
+    if (Problem problem = Decode(path.substr(0, second), address.primary)) {
+        return problem;
+    }
+    if (address.primary.empty() || address.primary.size() > kMaxPrimaryBytes) {
+        return Wrong("The name of the primary must have 1 to 255 bytes.");
+    }
+    if (second != std::string_view::npos && second + 1 < path.size()) {
+        if (Problem problem = SetDatabase(path.substr(second + 1), address)) {
             return problem;
         }
     }
-    return ParseHostPort(authority, address);
+    std::string_view authority = rest.substr(0, slash);
+    if (Problem problem = TakeUser(authority, address)) {
+        return problem;
+    }
+    while (true) {
+        const size_t comma = authority.find(',');
+        HostPort sentinel;
+        sentinel.port = kDefaultSentinelPort;
+        if (Problem problem = ParseHostPort(authority.substr(0, comma), sentinel)) {
+            return problem;
+        }
+        if (address.sentinels.size() == kMaxSentinels) {
+            return Wrong("The URL names too many servers.", "At most 16 are accepted.");
+        }
+        address.sentinels.push_back(std::move(sentinel));
+        if (comma == std::string_view::npos) {
+            return std::nullopt;
+        }
+        authority.remove_prefix(comma + 1);
+    }
 }
 
-Problem ParseHostPort(std::string_view text, Address &address) {
+// Takes "user@" off the front, if it is there.
+Problem TakeUser(std::string_view &authority, Address &address) {
+    const size_t at = authority.rfind('@');
+    if (at == std::string_view::npos) {
+        return std::nullopt;
+    }
+    const std::string_view user = authority.substr(0, at);
+    authority.remove_prefix(at + 1);
+    if (user.find(':') != std::string_view::npos) {
+        return Wrong("The URL contains a password.", kPasswordHint);
+    }
+    if (user.empty()) {
+        return Wrong("The user name before the \"@\" is empty.");
+    }
+    return Decode(user, address.user);
+}
+
+Problem ParseHostPort(std::string_view text, HostPort &server) {
     std::string_view host;
     std::string_view port;
     bool has_port = false;
@@ -161,18 +235,18 @@ Problem ParseHostPort(std::string_view text, Address &address) {
     if (host.empty()) {
         return Wrong("The host is missing.");
     }
-    if (Problem problem = Decode(host, address.host)) {
+    if (Problem problem = Decode(host, server.host)) {
         return problem;
     }
-    if (address.host.size() > kMaxHostBytes) {
+    if (server.host.size() > kMaxHostBytes) {
         return Wrong("The host name is too long.", "At most 255 bytes are accepted.");
     }
-    if (bracketed != IsLiteralV6(address.host)) {
+    if (bracketed != IsLiteralV6(server.host)) {
         return bracketed ? Wrong("What stands in brackets is no IPv6 address.")
                          : Wrong("An IPv6 address must stand in brackets.",
                                  "For example redis://[::1]:6379/0.");
     }
-    if (address.host.find_first_of(" /@") != std::string::npos) {
+    if (server.host.find_first_of(" /@") != std::string::npos) {
         return Wrong("The host name contains a character that no host name has.");
     }
     if (has_port) {
@@ -180,7 +254,7 @@ Problem ParseHostPort(std::string_view text, Address &address) {
         if (!number) {
             return Wrong("The port is not a number from 1 to 65535.");
         }
-        address.port = static_cast<uint16_t>(*number);
+        server.port = static_cast<uint16_t>(*number);
     }
     return std::nullopt;
 }

@@ -38,16 +38,25 @@ bool Endpoint::operator==(const Endpoint &other) const {
 }
 
 std::vector<Endpoint> Resolve(const Address &address, Trouble &trouble) {
-    if (address.transport == Transport::kUnix) {
-        return ResolveUnix(address, trouble);
+    switch (address.transport) {
+        case Transport::kUnix:
+            return ResolveUnix(address, trouble);
+        case Transport::kTcp:
+            return Resolve(address.server, trouble);
+        case Transport::kSentinel:
+            break;
     }
+    return {};
+}
+
+std::vector<Endpoint> Resolve(const HostPort &server, Trouble &trouble) {
     addrinfo hints = {};
     hints.ai_family = AF_UNSPEC;
     hints.ai_socktype = SOCK_STREAM;
     hints.ai_flags = AI_NUMERICSERV;
     addrinfo *list = nullptr;
     const int code =
-        getaddrinfo(address.host.c_str(), std::to_string(address.port).c_str(), &hints, &list);
+        getaddrinfo(server.host.c_str(), std::to_string(server.port).c_str(), &hints, &list);
     if (code != 0) {
         trouble = {
             TroubleKind::kUnreachable,

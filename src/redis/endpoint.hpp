@@ -20,7 +20,9 @@ struct Endpoint {
     bool operator==(const Endpoint &other) const;
 };
 
-// Every socket address behind `address`, in the resolver's order; empty, and says why, on failure.
+// Every socket address behind `server` or `address`, in the resolver's order; empty, and says why,
+// on failure. Of an address that only Sentinel knows: empty.
+std::vector<Endpoint> Resolve(const HostPort &server, Trouble &trouble);
 std::vector<Endpoint> Resolve(const Address &address, Trouble &trouble);
 
 // Opens a socket and begins to connect it. Returns the descriptor (non-blocking, close-on-exec), or

@@ -52,7 +52,7 @@ int64_t Lane::Step(int64_t now_us) {
             } else if (now_us >= retry_us_) {
                 last_trouble_ = common_.resolve_trouble;
                 retry_us_ = now_us + Backoff(now_us);
-                report_ = true;
+                report_ = last_trouble_.kind != TroubleKind::kNone;  // or Sentinel is being asked
             }
             break;
         case LaneState::kConnecting:
@@ -127,13 +127,18 @@ void Lane::Drop(const Trouble &trouble, int64_t now_us) {
     Enter(LaneState::kDown, now_us);
 }
 
-void Lane::LeaveOldEndpoint(int64_t now_us) {
+void Lane::LeaveOldEndpoint(const Trouble &reason, int64_t now_us) {
     const auto found = std::find(common_.endpoints.begin(), common_.endpoints.end(), peer_);
     if (found == common_.endpoints.end()) {
-        Drop({TroubleKind::kUnreachable, "the host name stands for another address now"}, now_us);
+        Drop(reason, now_us);
     } else {
         endpoint_ = static_cast<size_t>(found - common_.endpoints.begin());
     }
+}
+
+void Lane::TryNow(int64_t now_us) {
+    failures_ = 0;
+    retry_us_ = now_us;
 }
 
 LaneStatus Lane::status() const {

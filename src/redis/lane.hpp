@@ -41,8 +41,11 @@ class Lane {
     void OnSocket(int fd, bool readable, bool writable, int64_t now_us);
     void AppendSockets(std::vector<Socket> &sockets) const;
     void Drop(const Trouble &trouble, int64_t now_us);
-    // The name has been resolved anew: drops a lane to an address that it has no longer.
-    void LeaveOldEndpoint(int64_t now_us);
+    // The endpoints have changed: drops a lane to one that is no longer among them, for this
+    // reason.
+    void LeaveOldEndpoint(const Trouble &reason, int64_t now_us);
+    // Forgets how often it has failed, and tries again now if it is down.
+    void TryNow(int64_t now_us);
     LaneState state() const { return state_; }
     LaneStatus status() const;
     const Predecessors &predecessors() const { return predecessors_; }

@@ -6,10 +6,12 @@
 
 #include <algorithm>
 #include <limits>
+#include <optional>
 #include <utility>
 
 #include "redis/endpoint.hpp"
 #include "redis/lane.hpp"
+#include "redis/primary_finder.hpp"
 
 #include "redis/pure.hpp"
 
@@ -42,10 +44,14 @@ Predecessors PredecessorsOf(int lane, const NodeOptions &options) {
 
 class Node::Impl {
   public:
-    Impl(NodeOptions options, NodeEvents &events) {
+    Impl(NodeOptions options, NodeEvents &owner) : events(owner) {
         common.options = std::move(options);
+        where = common.options.address.Text();
         common.options.lanes = std::clamp(common.options.lanes, 1, kMaxLanes);
         common.endpoints = Resolve(common.options.address, common.resolve_trouble);
+        if (common.options.address.transport == Transport::kSentinel) {
+            finder.emplace(common);
+        }
         for (int i = 0; i < common.options.lanes; i++) {
             lanes.push_back(
                 std::make_unique<Lane>(i, PredecessorsOf(i, common.options), common, events));
@@ -60,24 +66,71 @@ class Node::Impl {
                                                         : nullptr;
     }
 
+    bool AnyReady() const {
+        return std::any_of(lanes.begin(), lanes.end(),
+                           [](const auto &lane) { return lane->state() == LaneState::kReady; });
+    }
+
     void ResolveAgain(int64_t now_us) {
-        Trouble trouble;
-        std::vector<Endpoint> endpoints = Resolve(common.options.address, trouble);
+        if (!finder) {
+            Trouble trouble;
+            Adopt(Resolve(common.options.address, trouble), trouble,
+                  "the host name stands for another address now", now_us);
+        }
+    }
+
+    // Endpoints that were resolved anew; none, and why, when that failed.
+    void Adopt(std::vector<Endpoint> endpoints, const Trouble &trouble, const char *reason,
+               int64_t now_us) {
         if (endpoints.empty()) {
             common.resolve_trouble = trouble;
             return;
         }
         common.endpoints = std::move(endpoints);
         for (const auto &lane : lanes) {
-            lane->LeaveOldEndpoint(now_us);
+            lane->LeaveOldEndpoint({TroubleKind::kUnreachable, reason}, now_us);
         }
     }
 
-    // Returns when to resolve the name again.
+    // What Sentinel has said since.
+    void HearFinder(int64_t now_us) {
+        if (const std::optional<Trouble> trouble = finder->TakeTrouble()) {
+            if (common.endpoints.empty()) {
+                common.resolve_trouble = *trouble;
+            }
+            events.OnNoSentinel(*trouble);
+        }
+        if (const std::optional<HostPort> primary = finder->TakeNews()) {
+            OnNews(*primary, now_us);
+        }
+    }
+
+    void OnNews(const HostPort &primary, int64_t now_us) {
+        Trouble trouble;
+        std::vector<Endpoint> endpoints = Resolve(primary, trouble);
+        if (endpoints.empty()) {
+            finder->Forget();
+        }
+        Adopt(std::move(endpoints), trouble, "Sentinel names another primary now", now_us);
+        const std::string now =
+            primary.Text() + "/" + std::to_string(common.options.address.database);
+        if (where != now) {
+            where = now;
+            for (const auto &lane : lanes) {
+                lane->TryNow(now_us);
+            }
+            events.OnPrimary();
+        }
+    }
+
+    // Returns when to resolve the name, or to ask Sentinel, again.
     int64_t ResolveIfDue(int64_t now_us) {
-        const bool ready = std::any_of(lanes.begin(), lanes.end(), [](const auto &lane) {
-            return lane->state() == LaneState::kReady;
-        });
+        const bool ready = AnyReady();
+        if (finder) {
+            const int64_t next_us = finder->Step(now_us, ready);
+            HearFinder(now_us);
+            return next_us;
+        }
         if (ready) {
             resolve_us = std::numeric_limits<int64_t>::max();
             resolve_pause_us = kFirstResolve_us;
@@ -91,7 +144,10 @@ class Node::Impl {
         return resolve_us;
     }
 
+    NodeEvents &events;
     NodeCommon common;
+    std::string where;
+    std::optional<PrimaryFinder> finder;  // where Sentinel is asked
     std::vector<std::unique_ptr<Lane>> lanes;
     int64_t resolve_us = std::numeric_limits<int64_t>::max();
     int64_t resolve_pause_us = kFirstResolve_us;
@@ -120,12 +176,20 @@ int64_t Node::Step(int64_t now_us) {
 }
 
 void Node::Flush(int64_t) {
+    if (impl_->finder) {
+        impl_->finder->Flush();
+    }
     for (const auto &lane : impl_->lanes) {
         lane->Flush();
     }
 }
 
 bool Node::OnSocket(int fd, bool readable, bool writable, int64_t now_us) {
+    if (impl_->finder && impl_->finder->Owns(fd)) {
+        impl_->finder->OnSocket(readable, writable, now_us);
+        impl_->HearFinder(now_us);
+        return true;
+    }
     for (const auto &lane : impl_->lanes) {
         if (lane->Owns(fd)) {
             lane->OnSocket(fd, readable, writable, now_us);
@@ -137,7 +201,10 @@ bool Node::OnSocket(int fd, bool readable, bool writable, int64_t now_us) {
 
 std::vector<Socket> Node::Sockets() const {
     std::vector<Socket> sockets;
-    sockets.reserve(impl_->lanes.size() * 2);
+    sockets.reserve(impl_->lanes.size() * 2 + 1);
+    if (impl_->finder) {
+        impl_->finder->AppendSockets(sockets);
+    }
     for (const auto &lane : impl_->lanes) {
         lane->AppendSockets(sockets);
     }
@@ -170,6 +237,10 @@ LaneStatus Node::status(int lane) const {
 
 uint64_t Node::commands_sent() const {
     return impl_->common.commands_sent;
+}
+
+const std::string &Node::where() const {
+    return impl_->where;
 }
 
 bool Node::resolved() const {

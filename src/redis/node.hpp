@@ -5,6 +5,10 @@
 // second after the last one died and then less and less often, as the name may be another address's
 // by now. The owner's event loop asks for the sockets, waits, and calls OnSocket() and Step().
 //
+// Of an address that Redis Sentinel knows, the host is what Sentinel names at the time
+// (primary_finder.hpp). When that changes, lanes to the earlier primary are dropped, whether they
+// stand or not.
+//
 // A lane is a data connection and, beside it, a subscriber connection that receives the data
 // connection's invalidations (CLIENT TRACKING … REDIRECT, RESP2) and our recall channel. The two
 // live and die together. Commands on a lane are pipelined and answered in order; each carries a
@@ -79,6 +83,9 @@ class NodeEvents {
     virtual void OnInvalidated(int lane, std::string_view key) = 0;
     virtual void OnAllInvalidated(int lane) = 0;
     virtual void OnRecall(int lane, std::string_view payload) = 0;  // comes once per lane
+    // Sentinel has named the primary, or another one; or nobody of the list could.
+    virtual void OnPrimary() {}
+    virtual void OnNoSentinel(const Trouble &) {}
 };
 
 // A socket to wait for.
@@ -96,7 +103,7 @@ class Node {
     Node &operator=(const Node &) = delete;
 
     // Resolves the host name again; keeps what is known when that fails. Lanes to addresses that it
-    // has no longer are dropped.
+    // has no longer are dropped. Nothing where Sentinel is asked.
     void ResolveAgain(int64_t now_us);
 
     // Queues one command. False, and nothing happens, unless the lane is Ready. argv are raw bytes.
@@ -124,6 +131,8 @@ class Node {
     LaneState state(int lane) const;  // Down when there is no such lane
     LaneStatus status(int lane) const;
     uint64_t commands_sent() const;  // data commands, handshake excluded
+    // The server, for views and log lines: as the address says, or as Sentinel has named it.
+    const std::string &where() const;
     // False: the host name could not be resolved so far.
     bool resolved() const;
     // What a successor of this Node has to name in NodeOptions::old_client_ids: the data

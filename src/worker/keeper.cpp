@@ -73,7 +73,6 @@ void Keeper::Use(std::unique_ptr<redis::NodeOptions> options, uint64 endpoint_ha
     breaker_.Reset();
     if (options != nullptr) {
         auto session = std::make_unique<Session>(*this, next_session_++);
-        session->endpoint = options->address.Text();
         session->endpoint_hash = endpoint_hash;
         options->recall_channel = redis::RecallChannel(instance_);
         for (int script = 0; script < redis::kScripts; script++) {
@@ -96,7 +95,7 @@ void Keeper::Use(std::unique_ptr<redis::NodeOptions> options, uint64 endpoint_ha
     }
     SpinLockAcquire(&worker->mutex);
     CopyText(worker->endpoint, sizeof(worker->endpoint),
-             active_ != nullptr ? std::string_view(active_->endpoint) : std::string_view());
+             active_ != nullptr ? std::string_view(active_->node->where()) : std::string_view());
     worker->endpoint_hash = active_ != nullptr ? endpoint_hash : 0;
     worker->lane_count = 0;
     SpinLockRelease(&worker->mutex);
@@ -288,7 +287,9 @@ void Keeper::Report(Session &session) {
     }
     const std::vector<int64_t> kill = session.node->client_ids_to_kill();
     const std::string run_id = session.node->run_id();
+    const std::string &where = session.node->where();
     SpinLockAcquire(&worker->mutex);
+    CopyText(worker->endpoint, sizeof(worker->endpoint), where);
     worker->lane_count = lanes;
     memcpy(worker->lanes, reports, sizeof(reports));
     worker->kill_count = 0;

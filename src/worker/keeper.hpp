@@ -156,6 +156,8 @@ class Keeper final {
     void OnInvalidated(std::string_view key);
     void OnAllInvalidated(Session &session);
     void OnRecall(std::string_view key);
+    void OnPrimary(Session &session);
+    void OnNoSentinel(Session &session, const redis::Trouble &trouble);
     void OnAcquired(Operation &operation, const redis::AcquireAnswer &answer, int64 now_us);
     void OnTaken(Operation &operation, const redis::AcquireAnswer &answer, int64 now_us);
     void OnExtended(Operation &operation, const redis::ExtendAnswer &answer, int64 now_us);

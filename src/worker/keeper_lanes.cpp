@@ -105,7 +105,7 @@ void Keeper::OnLaneReady(Session &session, int lane) {
     const int64 now_us = now_us_;
     if (session.told_down) {
         session.told_down = false;
-        const char *endpoint = session.endpoint.c_str();
+        const char *endpoint = session.node->where().c_str();
         pg::Call([&] { ereport(LOG, (errmsg("connected to Redis at %s again", endpoint))); });
     }
     Operation time;
@@ -182,7 +182,7 @@ void Keeper::OnLaneDown(Session &session, int lane, const redis::Trouble &troubl
     if (trouble.kind != redis::TroubleKind::kNone && &session == active_) {
         if (!session.told_down) {
             session.told_down = true;
-            const char *endpoint = session.endpoint.c_str();
+            const char *endpoint = session.node->where().c_str();
             const char *text = trouble.text.c_str();
             const char *hint = redis::TroubleHint(trouble.kind);
             pg::Call([&] {
@@ -193,6 +193,25 @@ void Keeper::OnLaneDown(Session &session, int lane, const redis::Trouble &troubl
         Trouble(trouble, now_us);
     }
     Report(session);
+}
+
+void Keeper::OnPrimary(Session &session) {
+    session.told_no_sentinel = false;
+    const char *endpoint = session.node->where().c_str();
+    pg::Call([&] { ereport(LOG, (errmsg("Sentinel names the Redis primary at %s", endpoint))); });
+    Report(session);
+}
+
+void Keeper::OnNoSentinel(Session &session, const redis::Trouble &trouble) {
+    if (!std::exchange(session.told_no_sentinel, true)) {
+        const char *text = trouble.text.c_str();
+        pg::Call([&] {
+            ereport(LOG,
+                    (errmsg("nobody says where the Redis primary is: %s", text),
+                     errhint("Check that Sentinel runs and that inventory_lock.redis_url names "
+                             "its hosts and the primary.")));
+        });
+    }
 }
 
 // Counts a failure; opens the breaker when there were enough.

@@ -43,6 +43,10 @@ struct Keeper::Session final : redis::NodeEvents {
     void OnInvalidated(int, std::string_view key) override { keeper.OnInvalidated(key); }
     void OnAllInvalidated(int) override { keeper.OnAllInvalidated(*this); }
     void OnRecall(int, std::string_view payload) override { keeper.OnRecall(payload); }
+    void OnPrimary() override { keeper.OnPrimary(*this); }
+    void OnNoSentinel(const redis::Trouble &trouble) override {
+        keeper.OnNoSentinel(*this, trouble);
+    }
 
     bool AnyReady() const {
         for (int lane = 0; lane < node->lanes(); lane++) {
@@ -57,9 +61,9 @@ struct Keeper::Session final : redis::NodeEvents {
     Keeper &keeper;
     uint32 id;
     std::unique_ptr<redis::Node> node;
-    std::string endpoint;
     uint64 endpoint_hash = 0;
     bool told_down = false;         // "cannot reach" has been logged
+    bool told_no_sentinel = false;  // the same of Sentinel
     bool took_over = false;         // the Unknown entries of an earlier worker were worked off
     int64 drained_at_us = 0;        // when it stopped being the active one
     int64 clock_offset_us = 0;      // Redis TIME minus CLOCK_BOOTTIME: at least,

@@ -1,6 +1,7 @@
 // Fuzzes the parser of inventory_lock.redis_url. Checked: no crash, and that whatever is accepted
 // keeps what address.hpp promises.
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -13,6 +14,8 @@ namespace {
 
 using inventory_lock::redis::Address;
 using inventory_lock::redis::AddressProblem;
+using inventory_lock::redis::HostPort;
+using inventory_lock::redis::kMaxSentinels;
 using inventory_lock::redis::ParseAddress;
 using inventory_lock::redis::Transport;
 
@@ -41,6 +44,11 @@ bool IsPrintable(std::string_view text) {
     return true;
 }
 
+void RequireServer(const HostPort &server) {
+    Require(!server.host.empty() && server.host.size() <= 255 && server.port != 0);
+    Require(!HasControl(server.host));
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
@@ -52,15 +60,21 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         return 0;
     }
     const Address &address = std::get<Address>(result);
-    Require(!HasControl(address.host) && !HasControl(address.path) && !HasControl(address.user));
+    Require(!HasControl(address.server.host) && !HasControl(address.path));
+    Require(!HasControl(address.user) && !HasControl(address.primary));
     Require(address.database <= 65535);
     Require(IsPrintable(address.Text()));
     if (address.transport == Transport::kTcp) {
-        Require(!address.host.empty() && address.host.size() <= 255 && address.port != 0);
-        Require(address.path.empty());
+        RequireServer(address.server);
+        Require(address.path.empty() && address.sentinels.empty());
+    } else if (address.transport == Transport::kSentinel) {
+        Require(!address.sentinels.empty() && address.sentinels.size() <= kMaxSentinels);
+        std::for_each(address.sentinels.begin(), address.sentinels.end(), RequireServer);
+        Require(!address.primary.empty() && address.primary.size() <= 255);
+        Require(address.server.host.empty() && address.path.empty());
     } else {
         Require(!address.path.empty() && address.path.front() == '/' && address.path.size() < 108);
-        Require(address.host.empty());
+        Require(address.server.host.empty() && address.sentinels.empty());
     }
     return 0;
 }

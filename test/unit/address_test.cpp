@@ -26,23 +26,25 @@ TEST_P(GoodUrl, IsAccepted) {
 
 INSTANTIATE_TEST_SUITE_P(
     Address, GoodUrl,
-    ::testing::Values(Good{"redis://localhost", "localhost:6379/0", ""},
-                      Good{"redis://localhost/", "localhost:6379/0", ""},
-                      Good{"redis://localhost:6380/7", "localhost:6380/7", ""},
-                      Good{"redis://127.0.0.1:1", "127.0.0.1:1/0", ""},
-                      Good{"redis://h:65535/65535", "h:65535/65535", ""},
-                      Good{"redis://shop@redis.example.com/2", "redis.example.com:6379/2", "shop"},
-                      Good{"redis://a%40b%3Ac@h", "h:6379/0", "a@b:c"},
-                      Good{"redis://%68ost", "host:6379/0", ""},
-                      Good{"redis://h%c3%a9", "h%C3%A9:6379/0", ""},
-                      Good{"redis://[::1]", "[::1]:6379/0", ""},
-                      Good{"redis://u@[fe80::1%25eth0]:7000/1", "[fe80::1%eth0]:7000/1", "u"},
-                      Good{"redis://[::ffff:10.0.0.1]:7000", "[::ffff:10.0.0.1]:7000/0", ""},
-                      Good{"unix:///run/redis.sock", "unix:/run/redis.sock?db=0", ""},
-                      Good{"unix:///run/redis.sock?db=3", "unix:/run/redis.sock?db=3", ""},
-                      Good{"unix:///r?user=shop&db=3", "unix:/r?db=3", "shop"},
-                      Good{"unix:///r?db=3&user=a%26b", "unix:/r?db=3", "a&b"},
-                      Good{"unix:///with%20space%3f", "unix:/with%20space??db=0", ""}));
+    ::testing::Values(
+        Good{"redis://localhost", "localhost:6379/0", ""},
+        Good{"redis://localhost/", "localhost:6379/0", ""},
+        Good{"redis://localhost:6380/7", "localhost:6380/7", ""},
+        Good{"redis://127.0.0.1:1", "127.0.0.1:1/0", ""},
+        Good{"redis://h:65535/65535", "h:65535/65535", ""},
+        Good{"redis://shop@redis.example.com/2", "redis.example.com:6379/2", "shop"},
+        Good{"redis://a%40b%3Ac@h", "h:6379/0", "a@b:c"}, Good{"redis://%68ost", "host:6379/0", ""},
+        Good{"redis://h%c3%a9", "h%C3%A9:6379/0", ""}, Good{"redis://[::1]", "[::1]:6379/0", ""},
+        Good{"redis://u@[fe80::1%25eth0]:7000/1", "[fe80::1%eth0]:7000/1", "u"},
+        Good{"redis://[::ffff:10.0.0.1]:7000", "[::ffff:10.0.0.1]:7000/0", ""},
+        Good{"redis+sentinel://a/shop", "sentinel:a:26379/shop/0", ""},
+        Good{"redis+sentinel://u@a:1,b,[::1]:3/a%2fb/7", "sentinel:a:1,b:26379,[::1]:3/a/b/7", "u"},
+        Good{"redis+sentinel://a/s%20p/", "sentinel:a:26379/s%20p/0", ""},
+        Good{"unix:///run/redis.sock", "unix:/run/redis.sock?db=0", ""},
+        Good{"unix:///run/redis.sock?db=3", "unix:/run/redis.sock?db=3", ""},
+        Good{"unix:///r?user=shop&db=3", "unix:/r?db=3", "shop"},
+        Good{"unix:///r?db=3&user=a%26b", "unix:/r?db=3", "a&b"},
+        Good{"unix:///with%20space%3f", "unix:/with%20space??db=0", ""}));
 
 struct Bad {
     const char *url;
@@ -73,6 +75,15 @@ INSTANTIATE_TEST_SUITE_P(
         Bad{"redis://h:6379x", "port"}, Bad{"redis://h:-1", "port"}, Bad{"redis://h:+1", "port"},
         Bad{"redis://h:99999999999999999999", "port"}, Bad{"redis://h/65536", "database"},
         Bad{"redis://h/-1", "database"}, Bad{"redis://h/0/1", "database"},
+        Bad{"redis+sentinel://a", "name of the primary"},
+        Bad{"redis+sentinel://a/", "name of the primary"},
+        Bad{"redis+sentinel://a//0", "name of the primary"},
+        Bad{"redis+sentinel:///shop", "host is missing"},
+        Bad{"redis+sentinel://a,/shop", "host is missing"},
+        Bad{"redis+sentinel://,a/shop", "host is missing"},
+        Bad{"redis+sentinel://a/shop/x", "database"}, Bad{"redis+sentinel://a:0/shop", "port"},
+        Bad{"redis+sentinel://a/shop?db=1", "parameters"},
+        Bad{"redis+sentinel://a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a,a/shop", "too many"},
         Bad{"redis://h/x", "database"}, Bad{"redis://::1", "more than one colon"},
         Bad{"redis://[::1", "not closed"}, Bad{"redis://[::1]x", "Only a port"},
         Bad{"redis://[localhost]", "no IPv6 address"}, Bad{"redis://[::1]:x", "port"},
@@ -108,13 +119,18 @@ TEST(Address, RefusesAPasswordAndDoesNotRepeatIt) {
 }
 
 TEST(Address, TellsASchemeThatIsNotBuiltFromOneThatIsUnknown) {
-    for (const char *url : {"rediss://h:6379/0", "redis+sentinel://a,b,c/mymaster/0",
-                            "redis+cluster://a,b,c", "redis+quorum://a,b,c"}) {
+    for (const char *url : {"rediss://h:6379/0", "redis+cluster://a,b,c", "redis+quorum://a,b,c"}) {
         const auto result = ParseAddress(url);
         const auto *problem = std::get_if<AddressProblem>(&result);
         ASSERT_NE(problem, nullptr) << url;
         EXPECT_TRUE(problem->feature_missing) << url;
     }
+}
+
+TEST(Address, NoSentinelWhereAReplicaIsWanted) {
+    const auto result = ParseAddress("redis+sentinel://a/shop", false);
+    ASSERT_NE(std::get_if<AddressProblem>(&result), nullptr);
+    EXPECT_NE(std::get<AddressProblem>(result).message.find("replica"), std::string::npos);
 }
 
 TEST(Address, BoundsEveryLength) {

@@ -350,10 +350,10 @@ TEST_F(NodeTest, AnAnswerThatWaitedForUsIsNotLate) {
 
 TEST_F(NodeTest, NobodyListeningIsRefusedAndTriedAgainWithGrowingPauses) {
     Address nowhere;
-    nowhere.host = "127.0.0.1";
+    nowhere.server.host = "127.0.0.1";
     {
         Peer closed;
-        nowhere.port = closed.address().port;
+        nowhere.server.port = closed.address().server.port;
     }
     Make(Options(nowhere, 1));
     // Time is ours here: jump to each attempt. (In between the name is resolved again.)
@@ -411,8 +411,8 @@ TEST_F(NodeTest, AConnectionThatIsNeverAcceptedTimesOut) {
 
 TEST_F(NodeTest, AConnectThatHangsIsUnreachable) {
     Address blackhole;
-    blackhole.host = "127.0.0.1";
-    blackhole.port = peer.address().port;
+    blackhole.server.host = "127.0.0.1";
+    blackhole.server.port = peer.address().server.port;
     Make(Options(blackhole, 1));
     const int64_t now_us = Now_us();
     node->Step(now_us);
@@ -425,7 +425,7 @@ TEST_F(NodeTest, AConnectThatHangsIsUnreachable) {
 
 TEST_F(NodeTest, ANameThatDoesNotResolveIsTold) {
     Address nowhere;
-    nowhere.host = "no-such-host.invalid";
+    nowhere.server.host = "no-such-host.invalid";
     Make(Options(nowhere, 2));
     EXPECT_FALSE(node->resolved());
     EXPECT_GT(node->Step(Now_us()), Now_us());
@@ -448,7 +448,7 @@ TEST_F(NodeTest, ResolvingAgainKeepsALaneWhoseAddressStays) {
 TEST_F(NodeTest, EveryAddressOfANameIsTried) {
     // The peer listens on 127.0.0.1 only; where localhost is ::1 first, that is refused.
     Address address = peer.address();
-    address.host = "localhost";
+    address.server.host = "localhost";
     Make(Options(address, 1));
     ASSERT_TRUE(loop->UntilAllReady());
     EXPECT_TRUE(recorder.downs.empty());

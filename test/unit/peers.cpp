@@ -35,8 +35,8 @@ int Listen(uint16_t &port) {
 
 Address Loopback(uint16_t port) {
     Address address;
-    address.host = "127.0.0.1";
-    address.port = port;
+    address.server.host = "127.0.0.1";
+    address.server.port = port;
     return address;
 }
 

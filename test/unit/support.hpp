@@ -118,6 +118,7 @@ class Recorder : public NodeEvents {
     void OnInvalidated(int lane, std::string_view key) override;
     void OnAllInvalidated(int lane) override;
     void OnRecall(int lane, std::string_view payload) override;
+    void OnNoSentinel(const Trouble &) override { no_sentinel++; }
 
     bool Invalidated(std::string_view key) const;
     const Answer *Find(uint64_t tag) const;
@@ -129,6 +130,7 @@ class Recorder : public NodeEvents {
     std::vector<std::string> invalidated;
     std::vector<std::string> recalls;
     int all_invalidated = 0;
+    int no_sentinel = 0;
 };
 
 // Turns a Node and the participants.

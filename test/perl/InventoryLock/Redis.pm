@@ -53,14 +53,7 @@ sub url
 sub start
 {
     my ($self) = @_;
-    my %settings = (
-        bind => '127.0.0.1',
-        port => $self->{port},
-        unixsocket => $self->{socket},
-        dir => $self->{folder},
-        save => '',
-        appendonly => 'no',
-        %{ $self->{settings} });
+    my @arguments = $self->arguments;
     open my $log, '>>', "$self->{folder}/redis.log" or die "redis.log: $!";
     my $pid = fork // die "fork: $!";
     if ($pid == 0)
@@ -69,8 +62,7 @@ sub start
         open STDIN, '<', '/dev/null' or die;
         open STDOUT, '>&', $log or die;
         open STDERR, '>&', $log or die;
-        exec @{ $self->{within} // [] }, 'redis-server', map { ("--$_", $settings{$_}) } sort keys %settings
-          or POSIX::_exit(127);
+        exec @{ $self->{within} // [] }, 'redis-server', @arguments or POSIX::_exit(127);
     }
     $self->{pid} = $pid;
     for my $try (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
@@ -82,6 +74,20 @@ sub start
         Time::HiRes::usleep($poll_interval_us);
     }
     die "redis does not answer";
+}
+
+sub arguments
+{
+    my ($self) = @_;
+    my %settings = (
+        bind => '127.0.0.1',
+        port => $self->{port},
+        unixsocket => $self->{socket},
+        dir => $self->{folder},
+        save => '',
+        appendonly => 'no',
+        %{ $self->{settings} });
+    return map { ("--$_", $settings{$_}) } sort keys %settings;
 }
 
 # Runs one command and returns the answer as redis-cli prints it, without the last line feed.
