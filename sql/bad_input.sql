@@ -110,6 +110,11 @@ BEGIN READ ONLY;
 SELECT on_hand FROM inventory_lock.stock('1');
 SELECT drift FROM inventory_lock.verify_stock();
 COMMIT;
+-- lists that everything would have to be compared with
+SELECT pg_temp.try($$SELECT * FROM inventory_lock.place_order_locked('ann', 'k', '[{"variant_id": 1, "quantity": 1}]', '{}',
+    (SELECT jsonb_build_object('locations', jsonb_agg(n)) FROM generate_series(1, 1001) n))$$);
+SELECT pg_temp.try($$SELECT * FROM inventory_lock.cancel_order_locked(1,
+    (SELECT jsonb_agg(jsonb_build_object('line_no', n)) FROM generate_series(1, 10001) n))$$);
 -- more keys than one transaction may take
 SET inventory_lock.max_keys_per_transaction = 2;
 SELECT pg_temp.lines('[{"variant_id": 1, "quantity": 1}, {"variant_id": 2, "quantity": 1}, {"variant_id": 3, "quantity": 1}]');

@@ -57,7 +57,22 @@ SELECT pg_temp.try($$SELECT * FROM inventory_lock.increment_stock_on_cancellatio
 SELECT pg_temp.try($$SELECT * FROM inventory_lock.increment_stock_on_cancellation('3', 1, 'web-18')$$);
 INSERT INTO shop.stock_level (variant_id, location_id, on_hand) VALUES ('3', 'aachen', 1);
 SELECT location_id, quantity_after FROM inventory_lock.increment_stock_on_cancellation('3', 1, 'web-17');
+-- an order's number as large as its column takes
+INSERT INTO shop.stock_level (variant_id, on_hand) VALUES ('many', 10);
+ALTER TABLE shop.orders ALTER order_id RESTART WITH 9223372036854775807;
+SELECT order_id FROM inventory_lock.place_order_locked('ann', 'k7', '[{"variant_id": "many", "quantity": 5}]');
+SELECT quantity_after FROM inventory_lock.increment_stock_on_cancellation('many', 5, '9223372036854775807');
+SELECT restored FROM inventory_lock.cancel_order_locked(9223372036854775807);
+SELECT on_hand FROM shop.stock_level WHERE variant_id = 'many';
 SELECT count(*) FROM inventory_lock.verify_stock() WHERE drift <> 0;
 SELECT bool_and(cancelled + fulfilled <= quantity) FROM shop.order_line;
+-- ids of lines are those of the stock table, however they are written
+CREATE TABLE shop.article (variant_id uuid NOT NULL, location_id integer NOT NULL, on_hand integer NOT NULL CHECK (on_hand >= 0), held integer NOT NULL DEFAULT 0,
+    fence bigint NOT NULL DEFAULT 0, PRIMARY KEY (variant_id, location_id));
+INSERT INTO shop.article VALUES ('aaaaaaaa-bbbb-1ccc-8ddd-eeeeeeeeeeee', 1, 5), ('aaaaaaaa-bbbb-1ccc-8ddd-eeeeeeeeeeee', 2, 9);
+SELECT inventory_lock.bind('article', 'shop.article');
+SELECT lines -> 0 ->> 'location_id' AS location FROM inventory_lock.place_order_locked('ann', 'k', '[{"variant_id": "AAAAAAAA-BBBB-1CCC-8DDD-EEEEEEEEEEEE", "quantity": 2}]',
+    options => '{"binding": "article", "locations": ["02", "1"]}');
+SELECT restored FROM inventory_lock.cancel_order_locked((SELECT order_id::text FROM shop.article_orders), '[{"variant_id": "AAAAAAAA-BBBB-1CCC-8DDD-EEEEEEEEEEEE", "location_id": "02", "quantity": 1}]', binding => 'article');
 DROP EXTENSION inventory_lock;
 DROP SCHEMA shop CASCADE;

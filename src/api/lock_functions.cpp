@@ -10,6 +10,11 @@
 #include "locking/lock_name.hpp"
 #include "locking/locks.hpp"
 
+extern "C" {
+#include <catalog/pg_authid.h>
+#include <utils/acl.h>
+}
+
 namespace inventory_lock::api {
 
 namespace {
@@ -30,6 +35,11 @@ int64 TtlMs(const Interval *ttl) {
                            "ttl must be between one second and one day");
     }
     return static_cast<int64>(ms);
+}
+
+bool MaySignalOthers() {
+    return pg::Call(
+        [] { return superuser() || has_privs_of_role(GetUserId(), ROLE_PG_SIGNAL_BACKEND); });
 }
 
 Datum FenceDatum(const locking::Grant &grant) {
@@ -88,6 +98,7 @@ IL_FUNCTION(inventory_lock_acquire_stock_lock) {
         requests.push_back(std::move(intent));
     }
     const Datum fence = FenceDatum(locking::AcquireLocks(requests, budget)[0]);
+    commerce::CoverProducts(*binding, need, budget);  // what is remembered may be old
     session.Finish();
     return fence;
 }
@@ -127,6 +138,13 @@ IL_FUNCTION(inventory_lock_force_release_lock) {
     const std::string key = arguments.Text(0, "key");
     locking::CheckWholeKey(key);
     RequireWritable("force_release_lock()");
+    if (locking::IsShared(key) && !MaySignalOthers()) {
+        throw pg::SqlError(
+            ERRCODE_INSUFFICIENT_PRIVILEGE,
+            "permission denied to release the key of a product whose variants are being changed",
+            "The transactions that change them could not commit.",
+            "Superusers and roles with privileges of pg_signal_backend may.");
+    }
     const int32 pid = locking::HolderOf(key);
     const bool ours = pid != 0 && pid != MyProcPid;
     bool there = ours && CancelHolder(key, pid) == Farewell::kGone;

@@ -141,6 +141,7 @@ IL_FUNCTION(inventory_lock_cancel_order) {
     locking::WaitBudget budget = locking::WaitBudget::From(nullptr);
     commerce::Session session;
     const auto binding = commerce::OpenForCancelling(binding_name);
+    commerce::NormalizeIds(*binding, &request.choice.lines);
     PutOrderChange(fcinfo, commerce::CancelOrder(*binding, request, budget), "restored", budget);
     session.Finish();
     return static_cast<Datum>(0);
@@ -149,11 +150,12 @@ IL_FUNCTION(inventory_lock_cancel_order) {
 IL_FUNCTION(inventory_lock_fulfil_order) {
     const Arguments arguments(fcinfo);
     RequireWritable("fulfil_order_locked()");
-    const commerce::OrderChangeRequest request = ReadOrderChange(arguments);
+    commerce::OrderChangeRequest request = ReadOrderChange(arguments);
     const std::string binding_name = arguments.Text(2, "binding");
     locking::WaitBudget budget = locking::WaitBudget::From(nullptr);
     commerce::Session session;
     const auto binding = commerce::OpenForFulfilling(binding_name);
+    commerce::NormalizeIds(*binding, &request.choice.lines);
     PutOrderChange(fcinfo, commerce::FulfilOrder(*binding, request, budget), "shipped", budget);
     session.Finish();
     return static_cast<Datum>(0);
@@ -174,6 +176,7 @@ IL_FUNCTION(inventory_lock_return_order) {
     locking::WaitBudget budget = locking::WaitBudget::From(nullptr);
     commerce::Session session;
     const auto binding = commerce::OpenForReturning(binding_name);
+    commerce::NormalizeIds(*binding, &request.choice.lines);
     PutOrderChange(fcinfo, commerce::ReturnOrder(*binding, request, budget), "received", budget);
     session.Finish();
     return static_cast<Datum>(0);

@@ -97,6 +97,7 @@ IL_FUNCTION(inventory_lock_confirm_reservation) {
     locking::WaitBudget budget = locking::WaitBudget::From(nullptr);
     commerce::Session session;
     const auto binding = commerce::OpenForReservations(binding_name);
+    commerce::NormalizeIds(*binding, &selectors);
     PutReservation(fcinfo, commerce::Confirm(*binding, id, selectors, order_id, budget), budget);
     session.Finish();
     return static_cast<Datum>(0);

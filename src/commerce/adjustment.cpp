@@ -138,33 +138,31 @@ std::optional<AdjustmentResult> FindEarlierAnswer(Binding &binding, const Adjust
     result.variant_id = rows.Text(0, 1);
     result.location_id = rows.Text(0, 2);
     result.delta = rows.Int8(0, 3);
-    result.quantity_after = rows.Int8(0, 4);
-    result.quantity_before = result.quantity_after - result.delta;
+    result.quantity_after = rows.OptionalInt8(0, 4);
+    if (result.quantity_after) {
+        result.quantity_before = *result.quantity_after - result.delta;
+    }
     result.fence = static_cast<uint64>(rows.Int8(0, 8));
     result.protection = rows.Text(0, 9);
     result.replayed = true;
-    if (result.variant_id != need.variant.text) {
-        RequestKeyReused(*occasion.request_key, "variant_id");
+    // What the table does not keep cannot be compared.
+    const auto require = [&](const char *role, bool same, const char *name) {
+        if (!same && binding.find(TableId::kMovement, role) != nullptr) {
+            RequestKeyReused(*occasion.request_key, name);
+        }
+    };
+    require("variant_id", result.variant_id == need.variant.text, "variant_id");
+    require("location_id", !need.location || result.location_id == need.location->text,
+            "location_id");
+    require("kind", rows.Text(0, 10) == occasion.kind, "kind");
+    if (adjustment.counted) {
+        require("on_hand_after", result.quantity_after == *adjustment.counted, "counted");
+    } else {
+        require("delta", result.delta == adjustment.delta, "delta");
     }
-    if (need.location && result.location_id != need.location->text) {
-        RequestKeyReused(*occasion.request_key, "location_id");
-    }
-    if (rows.Text(0, 10) != occasion.kind) {
-        RequestKeyReused(*occasion.request_key, "kind");
-    }
-    if (adjustment.counted ? result.quantity_after != *adjustment.counted
-                           : result.delta != adjustment.delta) {
-        RequestKeyReused(*occasion.request_key, adjustment.counted ? "counted" : "delta");
-    }
-    if (rows.Text(0, 5) != occasion.reason) {
-        RequestKeyReused(*occasion.request_key, "reason");
-    }
-    if (rows.OptionalText(0, 6) != occasion.reference_type) {
-        RequestKeyReused(*occasion.request_key, "reference_type");
-    }
-    if (rows.OptionalText(0, 7) != occasion.reference_id) {
-        RequestKeyReused(*occasion.request_key, "reference_id");
-    }
+    require("reason", rows.Text(0, 5) == occasion.reason, "reason");
+    require("reference_type", rows.OptionalText(0, 6) == occasion.reference_type, "reference_type");
+    require("reference_id", rows.OptionalText(0, 7) == occasion.reference_id, "reference_id");
     const std::vector<Level> levels = PeekLevels(binding, {need})[0];
     for (const Level &level : levels) {
         if (level.location == result.location_id) {
@@ -193,6 +191,12 @@ AdjustmentResult AdjustStock(Binding &binding, const Adjustment &adjustment,
     const bool takes = adjustment.delta < 0 && !adjustment.counted && !adjustment.expected;
     if (takes) {
         if (const auto seen = PeekIfSoldOut(binding, needs); seen && !(*seen)[0].empty()) {
+            if (IsShort((*seen)[0], adjustment)) {
+                // The last units may have gone to this very request, a moment ago.
+                if (auto answer = FindEarlierAnswer(binding, adjustment, need)) {
+                    return *answer;
+                }
+            }
             ChooseLevel(need, (*seen)[0], adjustment.delta, adjustment.floor);  // or IL001
             RememberEnough(needs);
         }

@@ -24,9 +24,10 @@ struct AdjustmentResult {
     std::string movement_id;
     std::string variant_id;
     std::string location_id;
-    int64 quantity_before = 0;
     int64 delta = 0;
-    int64 quantity_after = 0;
+    // nullopt in a replayed answer whose movement does not tell.
+    std::optional<int64> quantity_before;
+    std::optional<int64> quantity_after;
     std::optional<int64> available;
     std::optional<std::string> stock_status;
     std::optional<int64> version;

@@ -51,8 +51,11 @@ std::vector<Candidate> CandidatesFor(const Demand &demand, const std::vector<Lev
         const auto earlier = index.find({demand.need.variant.text, level->location});
         const int64 gone = earlier == index.end() ? 0 : -allocation.changes[earlier->second].delta;
         const int64 own_units = OwnUnits(demand.need, *level, own);
-        const int64 left = level->Takeable(Floor::kSale) + own_units - gone;
-        candidates.push_back({level, std::max<int64>(0, left), own_units > 0});
+        const __int128 left =
+            static_cast<__int128>(level->Takeable(Floor::kSale)) + own_units - gone;
+        const __int128 most = std::numeric_limits<int64>::max();
+        candidates.push_back(
+            {level, static_cast<int64>(std::clamp<__int128>(left, 0, most)), own_units > 0});
     }
     return candidates;
 }

@@ -66,6 +66,7 @@ enum class PlanId : uint8 {
     kWriteReservationEnd,
     kExtendReservation,
     kFindExpired,
+    kLockExpired,
     kReadDerived,
     kWriteOwnOrder,
     kWriteEvents,

@@ -33,7 +33,6 @@ std::unique_ptr<Statement> BuildWriteCancellation(const Binding &binding) {
 std::unique_ptr<Statement> BuildFindCancellation(const Binding &binding) {
     return std::make_unique<Statement>(
         binding.Sql("SELECT (s.{movement.variant_id})::pg_catalog.text,"
-                    " {s:movement.location_id|'main'}::pg_catalog.text,"
                     " (s.{movement.delta})::pg_catalog.int8,"
                     " (s.{movement.request_key})::pg_catalog.text"
                     " FROM {movement} s WHERE s.{movement.reference_type}{=}'order'"
@@ -76,16 +75,19 @@ bool FindEarlierCancellation(Binding &binding, const OrderChangeRequest &request
     Params params;
     params.Value(ParseId(reference, answer->order.id.text, "order_id").value).Text(prefix);
     const Rows rows = binding.Plan(PlanId::kFindCancellation, BuildFindCancellation).Run(params);
-    bool found = false;
+    UnitsByVariant earlier;
     for (size_t i = 0; i < rows.size(); i++) {
         // The rest is the number of the change. Else it is of a key that begins with ours.
-        const std::string rest = rows.Text(i, 3).substr(prefix->size());
+        const std::string rest = rows.Text(i, 2).substr(prefix->size());
         if (rest.find_first_not_of("0123456789") == std::string::npos) {
-            answer->units += rows.Int8(i, 2);
-            found = true;
+            answer->units += rows.Int8(i, 1);
+            earlier[rows.Text(i, 0)] += rows.Int8(i, 1);
         }
     }
-    return found;
+    if (!earlier.empty()) {
+        RequireSameUnits(request, answer->order, earlier);
+    }
+    return !earlier.empty();
 }
 
 std::unique_ptr<Statement> BuildWriteFulfilment(const Binding &binding) {

@@ -16,7 +16,7 @@ namespace inventory_lock::commerce {
 
 namespace {
 
-std::unique_ptr<Statement> BuildFindExpired(const Binding &binding) {
+std::unique_ptr<Statement> FindExpiredStatement(const Binding &binding, const char *locking) {
     const Oid type = binding.column(TableId::kReservation, "variant_id").type;
     return std::make_unique<Statement>(
         binding.Sql("SELECT (s.{reservation.reservation_id})::pg_catalog.text,"
@@ -26,11 +26,21 @@ std::unique_ptr<Statement> BuildFindExpired(const Binding &binding) {
                     " (s.{reservation.line_no})::pg_catalog.int8"
                     " FROM {reservation} s WHERE (s.{reservation.state})::pg_catalog.text{=}'held'"
                     " AND s.{reservation.expires_at}{<=}pg_catalog.clock_timestamp()"
-                    " AND s.{reservation.variant_id}{=}ANY ($1)"),
+                    " AND s.{reservation.variant_id}{=}ANY ($1)") +
+            locking,
         std::vector<Oid>{pg::Call([type] { return get_array_type(type); })});
 }
 
-Rows RunFindExpired(Binding &binding, const std::vector<StockNeed> &needs) {
+std::unique_ptr<Statement> BuildFindExpired(const Binding &binding) {
+    return FindExpiredStatement(binding, "");
+}
+
+// Only rows that the caller may change, by policies too, and that nobody else is changing.
+std::unique_ptr<Statement> BuildLockExpired(const Binding &binding) {
+    return FindExpiredStatement(binding, " FOR UPDATE SKIP LOCKED");
+}
+
+Params ExpiredParams(Binding &binding, const std::vector<StockNeed> &needs) {
     const Column &column = binding.column(TableId::kReservation, "variant_id");
     std::vector<std::optional<Datum>> variants;
     for (const StockNeed &need : needs) {
@@ -38,19 +48,16 @@ Rows RunFindExpired(Binding &binding, const std::vector<StockNeed> &needs) {
     }
     Params params;
     params.Array(variants, column.type);
-    return binding.Plan(PlanId::kFindExpired, BuildFindExpired).Run(params);
+    return params;
 }
 
-bool MayTidy(const Binding &binding) {
+bool MayUseReservations(const Binding &binding, AclMode rights) {
     if (!binding.has(TableId::kReservation)) {
         return false;
     }
     const Oid relation = binding.table(TableId::kReservation).oid;
-    return pg::Call([relation] {
-        const Oid user = GetUserId();
-        return pg_class_aclcheck(relation, user, ACL_SELECT) == ACLCHECK_OK &&
-               pg_class_aclcheck(relation, user, ACL_UPDATE) == ACLCHECK_OK;
-    });
+    return pg::Call(
+        [=] { return pg_class_aclmask(relation, GetUserId(), rights, ACLMASK_ALL) == rights; });
 }
 
 }  // namespace
@@ -68,11 +75,12 @@ bool FreeExpiredHolds(Binding &binding, StockLocks &locks, const std::vector<Sto
             change.level = level;
         }
     }
-    if (!any_held || !MayTidy(binding)) {
+    if (!any_held || !MayUseReservations(binding, ACL_SELECT | ACL_UPDATE)) {
         return false;
     }
     // One hold may reach to levels that are not locked here: only the lines on ours end.
-    const Rows rows = RunFindExpired(binding, needs);
+    const Rows rows =
+        binding.Plan(PlanId::kLockExpired, BuildLockExpired).Run(ExpiredParams(binding, needs));
     std::map<std::string, std::vector<int64>> lines_of;
     for (size_t i = 0; i < rows.size(); i++) {
         const auto change = changes.find({rows.Text(i, 1), rows.Text(i, 2)});
@@ -107,7 +115,7 @@ bool FreeExpiredHolds(Binding &binding, StockLocks &locks, const std::vector<Sto
             .Int8Array(std::vector<int64>(line_numbers.size(), 0))
             .Text("expired")
             .Null();
-        RunHoldEnd(binding, params);
+        RunHoldEnd(binding, params, now, reservation_id, line_numbers.size());
     }
     WriteEvents(binding, freed);
     return !freed.empty();
@@ -115,10 +123,11 @@ bool FreeExpiredHolds(Binding &binding, StockLocks &locks, const std::vector<Sto
 
 OwnHolds FindExpired(Binding &binding, const std::vector<StockNeed> &needs) {
     OwnHolds expired;
-    if (!MayTidy(binding)) {
+    if (!MayUseReservations(binding, ACL_SELECT)) {
         return expired;
     }
-    const Rows rows = RunFindExpired(binding, needs);
+    const Rows rows =
+        binding.Plan(PlanId::kFindExpired, BuildFindExpired).Run(ExpiredParams(binding, needs));
     for (size_t i = 0; i < rows.size(); i++) {
         expired[{rows.Text(i, 1), rows.Text(i, 2)}] += rows.Int8(i, 3);
     }

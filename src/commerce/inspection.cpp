@@ -29,6 +29,10 @@ bool IsQuantity(Oid type) {
     return type == INT2OID || type == INT4OID || type == INT8OID || type == NUMERICOID;
 }
 
+bool IsJson(Oid type) {
+    return type == JSONBOID || type == JSONOID;
+}
+
 bool IsLimit(Oid type) {
     return IsQuantity(type) || type == BOOLOID;
 }
@@ -98,6 +102,8 @@ class Inspection final {
             Error(TableId::kStockLevel, "orders and order_line must be bound together");
         } else if (binding_.has(TableId::kOrders)) {
             CheckUnique(TableId::kOrders, {"user_id", "idempotency_key"}, true);
+            CheckType(TableId::kOrders, "data", IsJson, "jsonb or json");
+            CheckType(TableId::kOrders, "response", IsJson, "jsonb or json");
             OrderWriter();
             CheckUnique(TableId::kOrderLine, {"order_id", "line_no"}, false);
             CheckType(TableId::kOrderLine, "variant_id", IsId, kIdTypes);

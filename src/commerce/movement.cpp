@@ -37,7 +37,7 @@ std::string SetHeld(const Binding &binding, const char *delta) {
     if (binding.counts_holds()) {
         return {};
     }
-    return ", " + binding.Sql("{stock_level.held} = s.{stock_level.held}{+}") + delta;
+    return ", " + binding.Sql("{stock_level.held} = COALESCE(s.{stock_level.held}, 0){+}") + delta;
 }
 
 // A change of this kind is one of two movements, by its sign.

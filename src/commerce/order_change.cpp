@@ -73,6 +73,41 @@ void AddChosenLines(const Order &order, Params *params) {
     params->Value(order.id.value).Int8Array(line_numbers).Int8Array(quantities);
 }
 
+void RequireSameUnits(const OrderChangeRequest &request, const Order &order,
+                      const UnitsByVariant &earlier) {
+    if (!request.choice.lines) {
+        return;
+    }
+    std::map<std::string, std::optional<__int128>> wanted;  // nullopt: all that was left
+    for (const LineSelector &selector : *request.choice.lines) {
+        const auto line = std::find_if(
+            order.lines.begin(), order.lines.end(),
+            [&selector](const auto &candidate) { return selector.line_no == candidate.line_no; });
+        const std::string variant =
+            line != order.lines.end() ? line->variant_id : selector.variant_id.value_or("");
+        const auto sum = wanted.try_emplace(variant, 0).first;
+        if (selector.quantity && sum->second) {
+            *sum->second += *selector.quantity;
+        } else {
+            sum->second.reset();
+        }
+    }
+    bool same = true;
+    for (const auto &[variant, units] : earlier) {
+        same = same && wanted.count(variant) != 0;
+    }
+    for (const auto &[variant, units] : wanted) {
+        const auto found = earlier.find(variant);
+        same = same && (!units || (found != earlier.end() && *units == found->second));
+    }
+    if (!same) {
+        throw pg::SqlError(pg::kIdempotencyKeyReused,
+                           "request_key \"" + *request.occasion.request_key +
+                               "\" has been used by another request",
+                           "lines differs.");
+    }
+}
+
 bool AnyLine(const Order &order, int64 OrderLine::*units) {
     return std::any_of(order.lines.begin(), order.lines.end(),
                        [units](const OrderLine &line) { return line.*units > 0; });

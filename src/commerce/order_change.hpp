@@ -41,6 +41,14 @@ std::string AddToLines(const Binding &binding, const std::string &role, size_t f
 // Three parameters: the order, and its lines that change with their units, as two arrays.
 void AddChosenLines(const Order &order, Params *params);
 
+// What an earlier call with the same request_key was about: units by variant.
+using UnitsByVariant = std::map<std::string, int64>;
+
+// Throws IL021 when this request is about other variants or quantities than that one. Of one for
+// all that is left it cannot be told.
+void RequireSameUnits(const OrderChangeRequest &request, const Order &order,
+                      const UnitsByVariant &earlier);
+
 // Has a call before this one done the same to some of the lines?
 bool AnyLine(const Order &order, int64 OrderLine::*units);
 

@@ -70,6 +70,18 @@ std::optional<std::string> ReadOptionalString(const Json &object, const char *na
     return member->text;
 }
 
+// Of these every line, or every level, looks at each: a request must not keep its locks for
+// minutes.
+constexpr size_t kMostLocations = 1000;
+constexpr size_t kMostSelectors = 10000;
+
+void RequireAtMost(size_t most, const Json &array, const char *path) {
+    if (array.items.size() > most) {
+        throw pg::SqlError(ERRCODE_PROGRAM_LIMIT_EXCEEDED, std::string(path) + " has more than " +
+                                                               std::to_string(most) + " elements");
+    }
+}
+
 std::vector<std::string> ReadLocations(const Json &options) {
     constexpr const char *kPath = "options.locations";
     std::vector<std::string> locations;
@@ -81,6 +93,7 @@ std::vector<std::string> ReadLocations(const Json &options) {
         throw pg::SqlError(ERRCODE_INVALID_PARAMETER_VALUE,
                            std::string(kPath) + " must not be empty");
     }
+    RequireAtMost(kMostLocations, *list, kPath);
     for (size_t i = 0; i < list->items.size(); i++) {
         const Json &item = list->items[i];
         const bool whole = item.kind == Json::Kind::kNumber && WholeNumber(item).has_value();
@@ -290,6 +303,7 @@ std::vector<LineSelector> ReadLineSelectors(const Json &lines) {
     if (CheckArray(lines, "lines").items.empty()) {
         throw pg::SqlError(ERRCODE_INVALID_PARAMETER_VALUE, "lines must not be empty");
     }
+    RequireAtMost(kMostSelectors, lines, "lines");
     for (size_t i = 0; i < lines.items.size(); i++) {
         const Json &json = lines.items[i];
         LineSelector selector;
@@ -312,6 +326,20 @@ std::vector<LineSelector> ReadLineSelectors(const Json &lines) {
         selectors.push_back(std::move(selector));
     }
     return selectors;
+}
+
+void NormalizeIds(const Binding &binding, std::optional<std::vector<LineSelector>> *selectors) {
+    if (!*selectors) {
+        return;
+    }
+    for (LineSelector &selector : **selectors) {
+        if (selector.variant_id) {
+            selector.variant_id = NormalId(binding, "variant_id", *selector.variant_id);
+        }
+        if (selector.location_id) {
+            selector.location_id = NormalId(binding, "location_id", *selector.location_id);
+        }
+    }
 }
 
 std::optional<std::string> ReadOptionalId(const Json &object, const char *name,

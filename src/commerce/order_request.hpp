@@ -81,6 +81,9 @@ struct LineSelector {
 
 std::vector<LineSelector> ReadLineSelectors(const Json &lines);
 
+// Their ids as the stock table has them.
+void NormalizeIds(const Binding &binding, std::optional<std::vector<LineSelector>> *selectors);
+
 // Members of a JSON object by the rules of all arguments here. `path` is for messages.
 std::string ReadId(const Json &object, const char *name, const std::string &path);
 std::optional<std::string> ReadOptionalId(const Json &object, const char *name,

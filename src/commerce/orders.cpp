@@ -28,31 +28,38 @@ Id UserId(const Binding &binding, const OrderRequest &request) {
 std::unique_ptr<Statement> BuildReadOrder(const Binding &binding) {
     return std::make_unique<Statement>(
         binding.Sql("SELECT (s.{orders.order_id})::pg_catalog.text,"
-                    " (s.{orders.request_fingerprint})::pg_catalog.text, s.{orders.response},"
-                    " s.{orders.data}, {s:orders.created_at|NULL}::pg_catalog.timestamptz"
+                    " (s.{orders.request_fingerprint})::pg_catalog.text,"
+                    " (s.{orders.response})::pg_catalog.jsonb,"
+                    " (s.{orders.data})::pg_catalog.jsonb, "
+                    "{s:orders.created_at|NULL}::pg_catalog.timestamptz"
                     " FROM {orders} s WHERE s.{orders.user_id}{=}$1"
                     " AND s.{orders.idempotency_key}{=}$2 FOR KEY SHARE"),
         std::vector<Oid>{binding.column(TableId::kOrders, "user_id").type, TEXTOID});
 }
 
-std::optional<OrderAnswer> Replay(Binding &binding, const OrderRequest &request, const Id &user) {
+std::optional<OrderAnswer> Replay(Binding &binding, const OrderRequest &request, const Id &user,
+                                  locking::WaitBudget &budget) {
     if (SurelyNoOrder(binding, user, request.idempotency_key)) {
         return std::nullopt;
     }
     Params params;
     params.Value(user.value).Text(request.idempotency_key);
-    const Rows rows = binding.Plan(PlanId::kReadOrder, BuildReadOrder).Run(params);
+    const Rows rows = LockRows(locking::LockKind::kOrder,
+                               binding.Plan(PlanId::kReadOrder, BuildReadOrder), params, budget);
     if (rows.empty()) {
         return std::nullopt;
     }
     bool is_null;
     const Datum stored = rows.Value(0, 2, &is_null);
-    if (rows.Text(0, 1) != request.Fingerprint()) {
-        const Json data = ReadJson(rows.Value(0, 3, &is_null));
+    if (is_null || rows.Text(0, 1) != request.Fingerprint()) {
         throw pg::SqlError(
             pg::kIdempotencyKeyReused,
             "idempotency_key \"" + request.idempotency_key + "\" has been used by another request",
-            DescribeDifference(request, ReadJson(stored), data), "Use a new key for a new order.");
+            rows.IsNull(0, 1) || rows.IsNull(0, 2) || rows.IsNull(0, 3)
+                ? "Its order was not written by place_order_locked."
+                : DescribeDifference(request, ReadJson(stored),
+                                     ReadJson(rows.Value(0, 3, &is_null))),
+            "Use a new key for a new order.");
     }
     OrderAnswer answer = FromResponse(rows.Text(0, 0), stored);
     answer.replayed = true;
@@ -220,23 +227,24 @@ std::vector<StockNeed> NeedsOf(const std::vector<Shortage> &shortages) {
     return needs;
 }
 
-// Refuses (IL001) what was lately short and is so still, before any lock is taken.
-void RefuseIfSoldOut(Binding &binding, const std::vector<Demand> &demands,
-                     const AllocationRules &rules) {
+// IL001 for what was lately short and is so still, before any lock is taken.
+std::optional<pg::SqlError> SoldOut(Binding &binding, const std::vector<Demand> &demands,
+                                    const AllocationRules &rules) {
     const std::vector<StockNeed> needs = NeedsOf(demands);
     const auto levels = PeekIfSoldOut(binding, needs);
     if (!levels) {
-        return;
+        return std::nullopt;
     }
     const Allocation allocation =
         Allocate(demands, LevelsOf(demands, needs, *levels), OwnHolds(), rules);
     if (!allocation.missing.empty()) {
-        return;  // not sold out: unknown, and for the call itself to say
+        return std::nullopt;  // not sold out: unknown, and for the call itself to say
     }
-    if (const auto failure = FailureOf(allocation)) {
-        throw *failure;
+    auto failure = FailureOf(allocation);
+    if (!failure) {
+        RememberEnough(needs);
     }
-    RememberEnough(needs);
+    return failure;
 }
 
 // Ends a hold: all of it is no longer held, what the order takes of it is confirmed.
@@ -271,11 +279,13 @@ void UseHold(const std::vector<StockNeed> &needs, const std::vector<std::vector<
     }
 }
 
-AllocationRules RulesOf(const OrderOptions &options) {
+AllocationRules RulesOf(const Binding &binding, const OrderOptions &options) {
     AllocationRules rules;
     rules.shortfall = options.partial_available ? Shortfall::kServePart : Shortfall::kServeNothing;
     rules.spread = options.split ? Spread::kSplit : Spread::kSingle;
-    rules.locations = options.locations;
+    for (const std::string &location : options.locations) {
+        rules.locations.push_back(NormalId(binding, "location_id", location));
+    }
     return rules;
 }
 
@@ -373,18 +383,24 @@ OrderAnswer PlaceOrder(Binding &binding, const OrderRequest &request, const Orde
                        locking::WaitBudget &budget) {
     CheckOrderWriter(binding);
     const Id user = UserId(binding, request);
-    if (auto answer = Replay(binding, request, user)) {
+    if (auto answer = Replay(binding, request, user, budget)) {
         return *answer;
     }
     const std::vector<Demand> demands = SumDemands(request.lines);
-    const AllocationRules rules = RulesOf(options);
+    const AllocationRules rules = RulesOf(binding, options);
     if (!options.record_failure && !options.partial_available && !request.reservation_id) {
-        RefuseIfSoldOut(binding, demands, rules);
+        if (const auto failure = SoldOut(binding, demands, rules)) {
+            // The last units may have gone to this very request, a moment ago.
+            if (auto answer = Replay(binding, request, user, budget)) {
+                return *answer;
+            }
+            throw *failure;
+        }
     }
     OrderLocks order_locks = LockOrder(binding, request, user, options, demands, budget);
     const locking::Grant order_grant = order_locks.order;
     IL_INJECT("order-locked");
-    if (auto answer = Replay(binding, request, user)) {
+    if (auto answer = Replay(binding, request, user, budget)) {
         return *answer;
     }
     if (options.purchase_limit) {

@@ -144,6 +144,16 @@ void CoverProducts(Binding &binding, const std::vector<StockNeed> &needs,
     }
 }
 
+void CoverProducts(Binding &binding, const StockNeed &need, locking::WaitBudget &budget) {
+    std::set<std::string> products;
+    if (HasProducts(binding) && !SeemUnused(binding)) {
+        LookUp(binding, {&need}, &products);
+    }
+    if (!products.empty()) {
+        (void)locking::AcquireLocks(IntentsOn(products), budget);
+    }
+}
+
 locking::LockRequest ProductLock(const Binding &binding, const std::string &product_id) {
     const Column &column = binding.column(TableId::kStockLevel, kRole);
     return {locking::ProductKey(ParseId(column, product_id, kRole).text),

@@ -25,6 +25,9 @@ std::vector<locking::LockRequest> ProductIntents(Binding &binding,
 void CoverProducts(Binding &binding, const std::vector<StockNeed> &needs,
                    const std::vector<std::vector<Level>> &levels, locking::WaitBudget &budget);
 
+// The same for a key that was taken without its rows: looks up what they say now.
+void CoverProducts(Binding &binding, const StockNeed &need, locking::WaitBudget &budget);
+
 // The lock request of a whole product; its id as the binding's column has it. Throws IL051 when
 // the stock level table has no product column, 22P02, 22023.
 locking::LockRequest ProductLock(const Binding &binding, const std::string &product_id);

@@ -98,7 +98,8 @@ std::unique_ptr<Statement> BuildWriteEnd(const Binding &binding) {
             std::string(ordered ? ", {reservation.order_id} = $17::{type:reservation.order_id}"
                                 : "")) +
         OfLines(binding, TableId::kReservation, "reservation_id", 13) +
-        ") SELECT pg_catalog.count(*) FROM level";
+        " RETURNING 1) SELECT (SELECT pg_catalog.count(*) FROM level),"
+        " (SELECT pg_catalog.count(*) FROM line)";
     std::vector<Oid> types = ChangeTypes(binding);
     const std::vector<Oid> own = {INT8ARRAYOID, TEXTOID,      TypeOf(binding, "reservation_id"),
                                   INT8ARRAYOID, INT8ARRAYOID, TEXTOID,
@@ -256,19 +257,26 @@ ReservationAnswer End(Binding &binding, LockedHold *locked, const char *state,
         .Int8Array(confirmed)
         .Text(state)
         .Text(order_id);
-    const Rows rows = RunHoldEnd(binding, params);
+    RunHoldEnd(binding, params, changes, locked->hold.id.text, line_numbers.size());
     IL_INJECT("reservation-ended");
-    if (rows.Int8(0, 0) != static_cast<int64>(changes.size())) {
-        throw NotWritten(changes.front().variant.text);
-    }
     WriteEvents(binding, changes);
     return answer;
 }
 
 }  // namespace
 
-Rows RunHoldEnd(Binding &binding, const Params &params) {
-    return binding.Plan(PlanId::kWriteReservationEnd, BuildWriteEnd).Run(params);
+void RunHoldEnd(Binding &binding, const Params &params, const std::vector<StockChange> &changes,
+                const std::string &reservation_id, size_t lines) {
+    const Rows rows = binding.Plan(PlanId::kWriteReservationEnd, BuildWriteEnd).Run(params);
+    if (rows.Int8(0, 0) != static_cast<int64>(changes.size())) {
+        throw NotWritten(changes.front().variant.text);
+    }
+    if (rows.Int8(0, 1) != static_cast<int64>(lines)) {
+        throw pg::SqlError(
+            pg::kBindingInvalid,
+            "the lines of reservation \"" + reservation_id + "\" could not be updated",
+            "A trigger or a row security policy of the table prevented it.");
+    }
 }
 
 std::shared_ptr<Binding> OpenForReservations(const std::string &binding) {
@@ -365,6 +373,12 @@ ReservationAnswer Extend(Binding &binding, const std::string &reservation_id, co
     ReservationAnswer answer;
     answer.hold = ReadHold(binding, reservation_id);
     answer.state = "held";
+    for (size_t i = 0; i < locked.needs.size(); i++) {
+        for (const Level &level : locked.levels[i]) {
+            answer.redis =
+                answer.redis && locked.locks.FenceFor(locked.needs[i].variant.text, level).redis;
+        }
+    }
     return answer;
 }
 

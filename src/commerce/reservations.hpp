@@ -78,9 +78,10 @@ bool FreeExpiredHolds(Binding &binding, StockLocks &locks, const std::vector<Sto
                       const std::optional<Hold> &own_hold = std::nullopt);
 
 // Runs the statement that ends holds; the parameters are those of ChangeParams, then: held deltas,
-// reference, reservation, state, order, line numbers, what is confirmed of them. Returns how many
-// levels have changed.
-Rows RunHoldEnd(Binding &binding, const Params &params);
+// reference, reservation, line numbers, what is confirmed of them, state, order. Raises when not
+// all of these levels and as many lines have changed.
+void RunHoldEnd(Binding &binding, const Params &params, const std::vector<StockChange> &changes,
+                const std::string &reservation_id, size_t lines);
 
 // Units on hold for too long, by variant and location: not to be counted as held.
 OwnHolds FindExpired(Binding &binding, const std::vector<StockNeed> &needs);

@@ -37,7 +37,8 @@ std::unique_ptr<Statement> BuildWriteReturn(const Binding &binding) {
 
 std::unique_ptr<Statement> BuildFindReturn(const Binding &binding) {
     return std::make_unique<Statement>(
-        binding.Sql("SELECT (s.{movement.request_key})::pg_catalog.text"
+        binding.Sql("SELECT (s.{movement.variant_id})::pg_catalog.text,"
+                    " (s.{movement.request_key})::pg_catalog.text"
                     " FROM {movement} s WHERE s.{movement.reference_type}{=}'order'"
                     " AND s.{movement.reference_id}{=}$1"
                     " AND pg_catalog.starts_with(s.{movement.request_key}, $2)"),
@@ -55,18 +56,22 @@ bool FindEarlierReturn(Binding &binding, const OrderChangeRequest &request,
     Params params;
     params.Value(ParseId(reference, answer->order.id.text, "order_id").value).Text(prefix);
     const Rows rows = binding.Plan(PlanId::kFindReturn, BuildFindReturn).Run(params);
-    bool found = false;
+    UnitsByVariant earlier;
     for (size_t i = 0; i < rows.size(); i++) {
-        const std::string rest = rows.Text(i, 0).substr(prefix->size());
+        const std::string rest = rows.Text(i, 1).substr(prefix->size());
         const size_t slash = rest.find('/');
         // Anything else is of a key that begins with ours.
         if (slash != std::string::npos &&
             rest.find_first_not_of("0123456789/") == std::string::npos) {
-            answer->units += std::stoll(rest.substr(slash + 1));
-            found = true;
+            const int64 units = std::stoll(rest.substr(slash + 1));
+            answer->units += units;
+            earlier[rows.Text(i, 0)] += units;
         }
     }
-    return found;
+    if (!earlier.empty()) {
+        RequireSameUnits(request, answer->order, earlier);
+    }
+    return !earlier.empty();
 }
 
 void WriteReturn(Binding &binding, const OrderChangeRequest &request, OrderChangeAnswer *answer) {

@@ -4,6 +4,7 @@
 
 #include "commerce/level_rows.hpp"
 #include "commerce/order_request.hpp"
+#include "commerce/reservations.hpp"
 
 namespace inventory_lock::commerce {
 
@@ -71,6 +72,7 @@ class BulkChange final {
   private:
     using Failure = std::pair<size_t, pg::SqlError>;
 
+    bool MayBeShort(size_t first, const std::vector<std::vector<Level>> &locked) const;
     void LockPart(size_t first, size_t end);
     void Apply(size_t number, const std::vector<size_t> &places);
     void WritePart();
@@ -138,6 +140,23 @@ std::vector<BulkOutcome> BulkChange::Run() {
     return std::move(outcomes_);
 }
 
+// Do the decreases of one of these needs together take more than any of its levels has?
+bool BulkChange::MayBeShort(size_t first, const std::vector<std::vector<Level>> &locked) const {
+    for (size_t need = 0; need < locked.size(); need++) {
+        __int128 taken = 0;
+        for (size_t i = index_.begin[first + need]; i < index_.begin[first + need + 1]; i++) {
+            taken -= std::min<int64>(items_[index_.items[i]].delta, 0);
+        }
+        const auto enough = [taken](const Level &level) {
+            return level.Takeable(Floor::kPhysical) >= taken;
+        };
+        if (taken > 0 && std::none_of(locked[need].begin(), locked[need].end(), enough)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 // Locks the rows of these needs, and gets working_, levels_ and part_items_ ready.
 void BulkChange::LockPart(size_t first, size_t end) {
     const auto at = [this](size_t need) {
@@ -146,6 +165,9 @@ void BulkChange::LockPart(size_t first, size_t end) {
     const std::vector<StockNeed> needs(at(first), at(end));
     locks_->Await(first, end, budget_);
     std::vector<std::vector<Level>> locked = LockLevels(binding_, needs, budget_);
+    if (MayBeShort(first, locked) && FreeExpiredHolds(binding_, *locks_, needs, locked)) {
+        locked = LockLevels(binding_, needs, budget_);
+    }
     levels_.assign(needs.size(), {});
     working_.clear();
     size_t of_variant = 0;  // where the levels of the present variant begin
@@ -351,9 +373,18 @@ std::vector<AdjustmentResult> TransferStock(Binding &binding, const Transfer &tr
             return *answer;
         }
     }
-    const std::vector<std::vector<Level>> rows = LockLevels(binding, needs, budget);
-    std::vector<Level> levels = rows[0];
-    levels.insert(levels.end(), rows[1].begin(), rows[1].end());
+    std::vector<std::vector<Level>> rows = LockLevels(binding, needs, budget);
+    const auto both = [&rows] {
+        std::vector<Level> levels = rows[0];
+        levels.insert(levels.end(), rows[1].begin(), rows[1].end());
+        return levels;
+    };
+    std::vector<Level> levels = both();
+    if (LevelAt(levels, from).Takeable(Floor::kPhysical) < transfer.quantity &&
+        FreeExpiredHolds(binding, locks, needs, rows)) {
+        rows = LockLevels(binding, needs, budget);
+        levels = both();
+    }
     std::vector<StockChange> changes(2);
     changes[0].variant = from.variant;
     changes[0].level = LevelAt(levels, from);

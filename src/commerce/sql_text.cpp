@@ -4,6 +4,8 @@
 
 #include "commerce/roles.hpp"
 
+#include <charconv>
+
 extern "C" {
 #include <catalog/pg_type.h>
 #include <utils/lsyscache.h>
@@ -183,19 +185,32 @@ Id ParseId(const Column &column, const std::string &text, const char *argument) 
     return {output, value};
 }
 
+namespace {
+
+template <typename Integer>
+bool FitsInteger(const std::string &text) {
+    Integer number;
+    const char *const end = text.data() + text.size();
+    const auto [stop, error] = std::from_chars(text.data(), end, number);
+    return error == std::errc() && stop == end;
+}
+
+}  // namespace
+
+std::string NormalId(const Binding &binding, const char *role, const std::string &text) {
+    const Column *const column = binding.find(TableId::kStockLevel, role);
+    return column != nullptr && CouldBeId(*column, text) ? ParseId(*column, text, role).text : text;
+}
+
 bool CouldBeId(const Column &column, const std::string &text) {
-    constexpr size_t kBigintDigits = 18;  // as many as always fit
     constexpr size_t kUuidLength = 36;
     switch (column.type) {
         case INT2OID:
+            return FitsInteger<int16>(text);
         case INT4OID:
-        case INT8OID: {
-            const size_t limit = column.type == INT8OID
-                                     ? kBigintDigits
-                                     : kBigintDigits / (column.type == INT4OID ? 2 : 4);
-            return !text.empty() && text.size() <= limit &&
-                   text.find_first_not_of("0123456789") == std::string::npos;
-        }
+            return FitsInteger<int32>(text);
+        case INT8OID:
+            return FitsInteger<int64>(text);
         case UUIDOID:
             return text.size() == kUuidLength &&
                    text.find_first_not_of("0123456789abcdefABCDEF-") == std::string::npos &&

@@ -56,4 +56,8 @@ Id ParseId(const Column &column, const std::string &text, const char *argument);
 // False when the text is certainly no value of the column's type: an id from somewhere else.
 bool CouldBeId(const Column &column, const std::string &text);
 
+// An id that is compared with those of this column of the stock table, as they are written there;
+// one that is none of them, as it is.
+std::string NormalId(const Binding &binding, const char *role, const std::string &text);
+
 }  // namespace inventory_lock::commerce

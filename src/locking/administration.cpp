@@ -177,4 +177,21 @@ int32 HolderOf(const std::string &key) {
     return pid;
 }
 
+bool IsShared(const std::string &key) {
+    if (shared::Get() == nullptr) {
+        return false;
+    }
+    const uint64 hash = shared::HashOfMode(shared::HashKey(key), shared::LeaseMode::kIntent);
+    const int32 index =
+        pg::Call([&] { return shared::Find(shared::Leases(), key.data(), key.size(), hash); });
+    if (index < 0) {
+        return false;
+    }
+    shared::LeaseEntry *entry = shared::Entry(shared::Leases(), index);
+    SpinLockAcquire(&entry->mutex);
+    const uint32 holders = entry->holders;
+    SpinLockRelease(&entry->mutex);
+    return holders > 0;
+}
+
 }  // namespace inventory_lock::locking

@@ -18,6 +18,9 @@ KeyAnswer ForceRelease(const std::string &key);
 // Process id of the transaction of this server that holds the key now, 0 = none.
 int32 HolderOf(const std::string &key);
 
+// Do transactions of this server share the key: a product's, while they change variants of it?
+bool IsShared(const std::string &key);
+
 // Asks Redis for the key's token (its printable beginning).
 KeyAnswer InspectKey(const std::string &key, std::string *token);
 
