@@ -110,6 +110,9 @@ BEGIN READ ONLY;
 SELECT on_hand FROM inventory_lock.stock('1');
 SELECT drift FROM inventory_lock.verify_stock();
 COMMIT;
+-- a key that no index could hold
+SELECT pg_temp.try($$SELECT * FROM inventory_lock.adjust_stock_locked('1', -1, request_key => repeat('k', 1001))$$);
+SELECT pg_temp.try($$SELECT * FROM inventory_lock.cancel_order_locked(1, request_key => repeat('k', 1001))$$);
 -- lists that everything would have to be compared with
 SELECT pg_temp.try($$SELECT * FROM inventory_lock.place_order_locked('ann', 'k', '[{"variant_id": 1, "quantity": 1}]', '{}',
     (SELECT jsonb_build_object('locations', jsonb_agg(n)) FROM generate_series(1, 1001) n))$$);

@@ -51,6 +51,16 @@ std::optional<std::string> Arguments::OptionalText(int number) const {
                           : std::optional<std::string>(ReadText(fcinfo_->args[number].value));
 }
 
+std::optional<std::string> Arguments::OptionalKey(int number) const {
+    constexpr size_t kMostBytes = 1000;
+    auto key = OptionalText(number);
+    if (key && key->size() > kMostBytes) {
+        throw pg::SqlError(pg::kIdempotencyKeyInvalid, "request_key must not have more than " +
+                                                           std::to_string(kMostBytes) + " bytes");
+    }
+    return key;
+}
+
 int64 Arguments::Int8(int number, const char *name) const {
     return DatumGetInt64(Required(number, name));
 }

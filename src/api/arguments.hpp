@@ -23,6 +23,8 @@ class Arguments final {
     std::string Id(int number, const char *name) const;
     std::string Text(int number, const char *name) const;
     std::optional<std::string> OptionalText(int number) const;
+    // A request_key: IL022 when no index could hold it.
+    std::optional<std::string> OptionalKey(int number) const;
     int64 Int8(int number, const char *name) const;
     std::optional<int64> OptionalInt8(int number) const;
     const Interval *OptionalInterval(int number) const;  // nullptr for NULL

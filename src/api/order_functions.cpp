@@ -136,7 +136,7 @@ IL_FUNCTION(inventory_lock_cancel_order) {
     request.occasion.kind = "cancel";
     request.occasion.reason = arguments.Text(2, "reason");
     request.occasion.reference_type = "order";
-    request.occasion.request_key = arguments.OptionalText(3);
+    request.occasion.request_key = arguments.OptionalKey(3);
     const std::string binding_name = arguments.Text(4, "binding");
     locking::WaitBudget budget = locking::WaitBudget::From(nullptr);
     commerce::Session session;
@@ -171,7 +171,7 @@ IL_FUNCTION(inventory_lock_return_order) {
     request.occasion.reason = arguments.Text(3, "reason");
     request.occasion.reference_type = "order";
     request.location = arguments.OptionalText(4);
-    request.occasion.request_key = arguments.OptionalText(5);
+    request.occasion.request_key = arguments.OptionalKey(5);
     const std::string binding_name = arguments.Text(6, "binding");
     locking::WaitBudget budget = locking::WaitBudget::From(nullptr);
     commerce::Session session;

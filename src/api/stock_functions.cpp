@@ -45,7 +45,7 @@ commerce::Occasion ReadOccasion(const Arguments &arguments, int reason, int refe
     occasion.reference_id = arguments.OptionalText(reference_type + 1);
     occasion.actor = arguments.OptionalText(reference_type + 2);
     occasion.note = arguments.OptionalText(reference_type + 3);
-    occasion.request_key = arguments.OptionalText(reference_type + 4);
+    occasion.request_key = arguments.OptionalKey(reference_type + 4);
     return occasion;
 }
 
