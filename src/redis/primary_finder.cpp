@@ -28,7 +28,10 @@ std::optional<HostPort> ParsePrimary(ReplyView reply);
 }  // namespace
 
 PrimaryFinder::PrimaryFinder(NodeCommon &common)
-    : common_(common), connection_(kMaxReplyBytes), pause_us_(kFirstPause_us) {}
+    : common_(common),
+      connection_(kMaxReplyBytes),
+      endpoints_(common.options.address.sentinels.size()),
+      pause_us_(kFirstPause_us) {}
 
 int64_t PrimaryFinder::Step(int64_t now_us, bool served) {
     if (served_ && !served) {
@@ -113,10 +116,12 @@ void PrimaryFinder::Connect(int64_t now_us) {
     unserved_since_us_ = now_us;
     deadline_us_ = now_us + common_.options.connect_timeout_us;
     Trouble trouble;
-    const std::vector<Endpoint> endpoints =
-        Resolve(common_.options.address.sentinels[sentinel_], trouble);
+    std::vector<Endpoint> &endpoints = endpoints_[sentinel_];
+    if (endpoints.empty()) {
+        endpoints = Resolve(common_.options.address.sentinels[sentinel_], trouble);
+    }
     common_.socket_generation++;
-    if (endpoints.empty() || !connection_.Open(endpoints.front(), trouble)) {
+    if (endpoints.empty() || !connection_.Open(endpoints[endpoint_], trouble)) {
         Next(trouble, now_us);
     } else if (connection_.state() == redis::Connect::kOpen) {
         Ask(now_us);
@@ -216,10 +221,19 @@ void PrimaryFinder::OnAddress(ReplyView reply, int64_t now_us) {
 void PrimaryFinder::Next(const Trouble &trouble, int64_t now_us) {
     const std::vector<HostPort> &sentinels = common_.options.address.sentinels;
     const std::string who = sentinels[sentinel_].Text();
+    const bool connected = connection_.state() == redis::Connect::kOpen;
     connection_.Close();
     common_.socket_generation++;
-    sentinel_ = (sentinel_ + 1) % sentinels.size();
     connect_us_ = now_us;
+    if (!connected && endpoint_ + 1 < endpoints_[sentinel_].size()) {
+        endpoint_++;  // of the same name
+        return;
+    }
+    if (!connected) {
+        endpoints_[sentinel_].clear();
+    }
+    endpoint_ = 0;
+    sentinel_ = (sentinel_ + 1) % sentinels.size();
     if (trouble.kind != TroubleKind::kNone && ++failed_ >= sentinels.size()) {
         failed_ = 0;
         connect_us_ = now_us + pause_us_;

@@ -2,10 +2,12 @@
 // by who can still reach the old one.
 //
 // Runs in: the worker; pure C++. Never blocks, but for the resolver where a Sentinel, or the
-// primary, is given by name. One Sentinel is asked as long as it answers: every second while the
-// primary serves, every 100 ms otherwise. One that fails, does not know the primary, or has named
-// one for a second that does not serve, makes way for the next of the list; when none has answered,
-// the list is begun anew after 1, 2, 4, 8 s. Sentinels that want a password get that of Redis.
+// primary, is given by name: a Sentinel's name is resolved again only when its address has failed,
+// so that a resolver that is away does not stop the service of a Redis that is there. One Sentinel
+// is asked as long as it answers: every second while the primary serves, every 100 ms otherwise.
+// One that fails, does not know the primary, or has named one for a second that does not serve,
+// makes way for the next of the list; when none has answered, the list is begun anew after 1, 2, 4,
+// 8 s. Sentinels that want a password get that of Redis.
 
 #pragma once
 
@@ -52,7 +54,9 @@ class PrimaryFinder {
 
     NodeCommon &common_;
     Connection connection_;
+    std::vector<std::vector<Endpoint>> endpoints_;  // of each Sentinel, as far as resolved
     size_t sentinel_ = 0;
+    size_t endpoint_ = 0;
     size_t failed_ = 0;  // of the list, one after the other
     bool served_ = false;
     bool authenticated_ = false;     // AUTH was sent on this connection

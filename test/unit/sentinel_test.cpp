@@ -111,6 +111,14 @@ TEST_F(SentinelTest, OneThatIsNotThereOrClosesMakesWayForTheNext) {
     ASSERT_TRUE(loop->UntilAllReady());
 }
 
+TEST_F(SentinelTest, EveryAddressOfANameIsTried) {
+    // They listen on 127.0.0.1 only; where localhost is ::1 first, that is refused.
+    address.sentinels = {{"localhost", first.address().server.port}};
+    Says(first, Named({"localhost", peer.address().server.port}));
+    Begin();
+    ASSERT_TRUE(loop->UntilAllReady());
+}
+
 TEST_F(SentinelTest, OneWhosePrimaryDoesNotServeMakesWayForTheNext) {
     {
         const Peer closed;
