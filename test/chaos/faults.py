@@ -1,7 +1,7 @@
 """What goes wrong in the chaos run, in an order and with parameters that the seed alone decides.
 
 Two schedules run side by side, each with a generator of its own: one for PostgreSQL's processes,
-one for Redis and the way there. A fault is a method: it does its harm, waits as long as the harm is
+one for Redis and the way there, or for servers that Redis Sentinel watches. A fault is a method: it does its harm, waits as long as the harm is
 to last, and heals it. Victims are chosen among those there are at that moment.
 """
 
@@ -22,6 +22,9 @@ REDIS = {
     "freeze_redis": 3, "kill_redis": 2, "flush": 3, "delete_keys": 3, "clients_killed": 2,
     "forget_scripts": 1,
 }
+
+
+SENTINEL = {"fail_over": 4, "kill_primary": 3, "freeze_primary": 3, "freeze_sentinel": 2, "kill_sentinel": 1}
 
 
 class Schedule(threading.Thread):
@@ -192,3 +195,41 @@ class RedisFaults(Schedule):
 
     def forget_scripts(self, *_):
         self.command("SCRIPT", "FLUSH")
+
+
+class SentinelFaults(Schedule):
+    """`servers`: a primary and its replica, whichever is which by now."""
+
+    def __init__(self, world, servers, sentinel):
+        super().__init__(world, "sentinel", SENTINEL)
+        self.servers = {server.port: server for server in servers}
+        self.sentinel = sentinel
+
+    def primary(self):
+        return self.servers[self.sentinel.primary()]
+
+    def freeze(self, server, seconds):
+        process = server.process
+        process.send_signal(signal.SIGSTOP)
+        self.world.quiet.wait(seconds)
+        process.send_signal(signal.SIGCONT)
+
+    def restart(self, server, seconds):
+        server.kill()
+        self.world.quiet.wait(seconds)
+        server.start()
+
+    def fail_over(self, *_):
+        self.sentinel.command("SENTINEL", "FAILOVER", self.sentinel.name)
+
+    def kill_primary(self, seconds, _):
+        self.restart(self.primary(), seconds)
+
+    def freeze_primary(self, seconds, _):
+        self.freeze(self.primary(), 2 * seconds)
+
+    def freeze_sentinel(self, seconds, _):
+        self.freeze(self.sentinel, seconds)
+
+    def kill_sentinel(self, seconds, _):
+        self.restart(self.sentinel, seconds)

@@ -201,3 +201,9 @@ class Foreigner(Client):
             name = type(error).__name__
             self.errors[name] = self.errors.get(name, 0) + 1
         self.world.stopping.wait(self.chance.uniform(0.02, 0.2))
+
+
+def forget_promises():
+    """Before another run, on another cluster."""
+    for promises in (Adjuster.promised, Buyer.placed, Buyer.refused, Buyer.cancelled):
+        promises.clear()

@@ -1,5 +1,5 @@
-"""Private servers for tests, the demo and the bench: PostgreSQL, Redis, PgBouncer, and the proxy
-before Redis.
+"""Private servers for tests, the demo and the bench: PostgreSQL, Redis, Redis Sentinel, PgBouncer, and the
+proxy before Redis.
 
 Each runs on a free loopback port and in a folder of its own below the run's area (the environment
 variable INVENTORY_LOCK_AREA, made by scripts/in_private_root), and is a context manager that stops
@@ -121,6 +121,37 @@ class Redis(Process):
     def kill(self):
         """What a crash does: no farewell to anybody, memory gone."""
         self.end(signal.SIGKILL)
+
+
+class Sentinel(Redis):
+    """Watches the primary `redis`, alone, and looks at everything more often than one that is not being tested."""
+
+    def __init__(self, redis, name="sentinel"):
+        super().__init__(name)
+        self.watched = redis.port
+
+    @property
+    def url(self):
+        return f"redis+sentinel://127.0.0.1:{self.port}/{self.name}/0"
+
+    def start(self):
+        config = self.folder / "sentinel.conf"
+        if not config.exists():  # it keeps there what it learns
+            config.write_text(f"bind 127.0.0.1\nport {self.port}\ndir {self.folder}\n"
+                              f"sentinel monitor {self.name} 127.0.0.1 {self.watched} 1\n"
+                              f"sentinel down-after-milliseconds {self.name} 500\n"
+                              f"sentinel failover-timeout {self.name} 3000\n")
+        self.spawn(["redis-server", config, "--sentinel"])
+        poll(self.answers, f"{self.name} answers")
+        self.command("SENTINEL", "DEBUG", "INFO-PERIOD", "200", "PUBLISH-PERIOD", "200")
+
+    def command(self, *words):
+        return subprocess.run(["redis-cli", "-p", str(self.port), *words], capture_output=True, text=True,
+                              check=False, timeout=DEADLINE_S).stdout
+
+    def primary(self):
+        """The port of the primary."""
+        return int(self.command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.name).split()[-1])
 
 
 class Proxy(Process):
