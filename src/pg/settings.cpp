@@ -51,7 +51,8 @@ const config_enum_entry kRowLockOptions[] = {{"auto", kRowLockAuto, false},
                                              {"no_key_update", kRowLockNoKeyUpdate, false},
                                              {nullptr, 0, false}};
 
-bool CheckUrl(const char *url, bool replica) {
+// The value may hold a password, so it is not repeated.
+bool CheckUrl(const char *name, const char *url, bool replica) {
     if (url == nullptr || url[0] == '\0' || url_checker == nullptr) {
         return true;
     }
@@ -62,6 +63,7 @@ bool CheckUrl(const char *url, bool replica) {
     if (problem.feature_missing) {
         GUC_check_errcode(ERRCODE_FEATURE_NOT_SUPPORTED);
     }
+    GUC_check_errmsg("invalid value for parameter \"inventory_lock.%s\"", name);
     GUC_check_errdetail("%s", problem.message);
     if (problem.hint[0] != '\0') {
         GUC_check_errhint("%s", problem.hint);
@@ -70,11 +72,11 @@ bool CheckUrl(const char *url, bool replica) {
 }
 
 extern "C" bool CheckRedisUrl(char **newval, void **, GucSource) {
-    return CheckUrl(*newval, false);
+    return CheckUrl("redis_url", *newval, false);
 }
 
 extern "C" bool CheckReplicaUrl(char **newval, void **, GucSource) {
-    return CheckUrl(*newval, true);
+    return CheckUrl("redis_replica_url", *newval, true);
 }
 
 void DefineInt(const char *name, const char *description, const char *explanation, int *variable,
