@@ -55,6 +55,7 @@ CREATE TABLE inventory_lock.fence (
 COMMENT ON TABLE inventory_lock.fence IS
     'the highest fence that assert_fence has seen for a key without a stock row';
 SELECT pg_catalog.pg_extension_config_dump('inventory_lock.fence', '');
+GRANT SELECT ON inventory_lock.fence TO pg_database_owner;  -- for pg_dump
 
 CREATE FUNCTION inventory_lock.assert_fence(key text, fence bigint, binding text DEFAULT 'default')
     RETURNS void LANGUAGE c AS 'MODULE_PATHNAME', 'inventory_lock_assert_fence';

@@ -32,14 +32,36 @@ $node->safe_psql('postgres', q{
 is($node->value($own), '5001|f', 'an order of the shop\'s own');
 $node->value(q{SELECT FROM inventory_lock.reserve_stock_locked('anna', '[{"variant_id": 7, "quantity": 5}]', '1 day', binding => 'own')});
 
+# Bindings of tables that are gone: of all of them, and of one.
+$node->safe_psql('postgres', q{
+    SET client_min_messages = error;
+    CREATE TABLE own.gone (variant_id integer PRIMARY KEY, on_hand integer NOT NULL);
+    CREATE TABLE own.half (variant_id integer PRIMARY KEY, on_hand integer NOT NULL);
+    SELECT inventory_lock.bind(t, ('own.' || t)::regclass) FROM unnest('{gone,half}'::text[]) t;
+    SELECT inventory_lock.create_outbox('half');
+    DROP TABLE own.gone, own.gone_movement, own.gone_reservation, own.gone_orders, own.gone_order_line, own.half_outbox;
+    SELECT inventory_lock.assert_fence('lock:report', 7);
+});
+
+# The owner of the database dumps it, who is no superuser and owns the tables.
+$node->safe_psql('postgres', q{
+    CREATE ROLE dbo LOGIN;
+    ALTER DATABASE postgres OWNER TO dbo;
+    GRANT USAGE ON SCHEMA shop, own TO dbo;
+    GRANT SELECT ON ALL TABLES IN SCHEMA shop, own TO dbo;
+    GRANT SELECT ON ALL SEQUENCES IN SCHEMA shop, own TO dbo;
+});
 my $file = PostgreSQL::Test::Utils::tempdir() . '/shop.sql';
-$node->command_ok(['pg_dump', '-d', $node->connstr('postgres'), '-f', $file], 'dumped');
+$node->command_ok(['pg_dump', '-d', $node->connstr('postgres') . ' user=dbo', '-f', $file], 'dumped by the owner of the database');
 $node->safe_psql('postgres', 'CREATE DATABASE copy');
 $node->command_ok(
     ['psql', '-X', '-q', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('copy'), '-f', $file],
     'restored');
 
 is($node->safe_psql('copy', $order), 'placed|t', 'the order is known there');
+is($node->safe_psql('copy', 'SELECT string_agg(name, $$,$$ ORDER BY name) FROM inventory_lock.binding'),
+    'default,own', 'bindings of tables that are gone are not, and not of others by their numbers');
+is($node->safe_psql('copy', 'SELECT key, fence FROM inventory_lock.fence'), 'lock:report|7', 'the last fence of a lock is there');
 is($node->safe_psql('copy', "SELECT position, variant_id, kind FROM inventory_lock.outbox_fetch('mailer')"),
     '4|43|out_of_stock', 'the consumer goes on behind what it has acknowledged');
 $node->safe_psql('copy', "SELECT FROM inventory_lock.adjust_stock_locked('42', 5)");
