@@ -179,6 +179,15 @@ SELECT inventory_lock.unbind('parts');
 SELECT inventory_lock.bind('parts', 'own.parts', columns => '{"stock_level": {"variant_id": "sku", "on_hand": "amount"}}');
 SELECT quantity_after FROM inventory_lock.adjust_stock_locked('nut', -1, binding => 'parts');
 SELECT count(*) FROM own.parts_movement;
+-- names that look like our own texts, or like the end of a name
+SET client_min_messages = notice;
+CREATE TABLE own."x@.orders (evil" (variant_id integer PRIMARY KEY, on_hand integer NOT NULL CHECK (on_hand >= 0)) WITH (fillfactor = 70);
+INSERT INTO own."x@.orders (evil" VALUES (7, 3);
+SELECT inventory_lock.bind('evil', 'own."x@.orders (evil"');
+SELECT quantity_after FROM inventory_lock.decrement_stock_on_purchase(7, 1, binding => 'evil');
+CREATE TABLE own."order_id bigint reservation_held "";" (variant_id integer PRIMARY KEY, on_hand integer NOT NULL CHECK (on_hand >= 0)) WITH (fillfactor = 70);
+SELECT inventory_lock.bind('worse', 'own."order_id bigint reservation_held "";"', create_missing => false);
+SET client_min_messages = error;
 -- the tables are not the extension's
 DROP EXTENSION inventory_lock;
 SELECT count(*) FROM own.sale_items;
