@@ -16,4 +16,16 @@ Rows RunAsCatalogueOwner(const char *sql, const std::vector<Oid> &types, const P
 // 42501 unless the table is the caller's.
 void CheckOwner(Oid relation);
 
+Oid OwnerOfSchema(Oid schema);
+Oid OwnerOfTable(Oid relation);
+
+// Whether something that is there already may be put to use without having been named by the
+// caller. Its owner can have code in it, which runs as whoever uses it. So it must be the caller's;
+// a superuser, to whom everything belongs, takes only his own, that of another superuser, and that
+// of `trusted`, whose schema or table he has named.
+bool MayAdopt(Oid owner, Oid trusted);
+
+// 42501 unless the table may be.
+void CheckAdopted(Oid relation, Oid trusted);
+
 }  // namespace inventory_lock::commerce

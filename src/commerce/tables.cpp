@@ -66,14 +66,15 @@ CREATE INDEX stock_movement_reference ON @.stock_movement (reference_id, referen
     WHERE reference_id IS NOT NULL;
 CREATE UNIQUE INDEX stock_movement_request ON @.stock_movement (request_key)
     WHERE request_key IS NOT NULL;
-CREATE OR REPLACE FUNCTION @.refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON @.stock_movement
+    FOR EACH STATEMENT EXECUTE FUNCTION @.refuse_change())"};
+
+constexpr const char *kRefuseChange = R"(() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION '% is append only', TG_TABLE_NAME
         USING ERRCODE = 'object_not_in_prerequisite_state',
               HINT = 'Write a movement that corrects the level instead.';
-END $$;
-CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON @.stock_movement
-    FOR EACH STATEMENT EXECUTE FUNCTION @.refuse_change())"};
+END $$)";
 
 constexpr TableText kOrders = {"orders", R"(
 CREATE TABLE @.orders (
@@ -185,6 +186,21 @@ Oid FindRelation(Oid schema, const char *name) {
     return pg::Call([=] { return get_relname_relid(name, schema); });
 }
 
+// The function behind the trigger that keeps a ledger append-only: `name` in the schema, `full` as
+// it is written in SQL. 42723 when there is one of somebody else's, who could change it later.
+void MakeRefuseChange(Oid schema, const std::string &name, const std::string &full, Oid trusted) {
+    Params params;
+    params.Value(ObjectIdGetDatum(schema)).Text(name);
+    const Rows there = RunOnce(
+        "SELECT proowner::pg_catalog.int8 FROM pg_catalog.pg_proc"
+        " WHERE pronamespace OPERATOR(pg_catalog.=) $1"
+        " AND proname::pg_catalog.text OPERATOR(pg_catalog.=) $2"
+        " AND pronargs OPERATOR(pg_catalog.=) 0",
+        {OIDOID, TEXTOID}, params);
+    const bool ours = !there.empty() && MayAdopt(static_cast<Oid>(there.Int8(0, 0)), trusted);
+    RunCommand((ours ? "CREATE OR REPLACE FUNCTION " : "CREATE FUNCTION ") + full + kRefuseChange);
+}
+
 // Which of these tables the default binding knows, by TableId. Raises when it is about others;
 // tables that have gone do not count.
 std::vector<bool> BoundInDefault(Oid schema) {
@@ -239,6 +255,18 @@ void TellNotice(const std::string &message, const std::string &hint) {
     pg::Call([=] { ereport(NOTICE, (errmsg_internal("%s", text), errhint("%s", advice))); });
 }
 
+std::string WhatBecameOf(const std::string &created, const std::string &adopted) {
+    std::string text = created.empty() ? "" : "Tables that have been created: " + created + ".";
+    if (!adopted.empty()) {
+        text += (text.empty() ? "" : " ") + ("Tables that existed already: " + adopted + ".");
+    }
+    return text;
+}
+
+void AddName(std::string *names, const std::string &name) {
+    *names += (names->empty() ? "" : ", ") + name;
+}
+
 void TellGrants(const std::string &schema) {
     TellNotice("an application's role needs privileges on these tables",
                "GRANT USAGE ON SCHEMA " + schema + " TO <role>; GRANT SELECT, INSERT, UPDATE ON " +
@@ -263,6 +291,7 @@ Oid CreateSideTable(Oid stock_level, TableId id, const std::string &variant_type
     const char *const plain = name.c_str();
     const char *const role = RolesOf(id).table;
     if (const Oid existing = FindRelation(schema, plain); OidIsValid(existing)) {
+        CheckAdopted(existing, OwnerOfTable(stock_level));
         TellNotice("table " + full_name(id) + " exists already and is bound as " + role,
                    "Bind another table if it is not meant.");
         return existing;
@@ -273,14 +302,14 @@ Oid CreateSideTable(Oid stock_level, TableId id, const std::string &variant_type
                            "table name \"" + stock_name + "\" is too long to be extended", {},
                            std::string("Create a table yourself and bind it as ") + role + ".");
     }
+    const std::string function = schema_name + "." + QuoteName(trigger_function);
     const std::string ddl = Expand(
         kTables[static_cast<size_t>(id)].ddl,
         {{"@.stock_movement", full_name(TableId::kMovement)},
          {"@.orders", full_name(TableId::kOrders)},
          {"@.order_line", full_name(TableId::kOrderLine)},
          {"@.reservation", full_name(TableId::kReservation)},
-         {"CREATE OR REPLACE", "CREATE"},
-         {"@.refuse_change", schema_name + "." + QuoteName(trigger_function)},
+         {"@.refuse_change", function},
          {"stock_movement_level ", ""},
          {"stock_movement_reference ", ""},
          {"stock_movement_request ", ""},
@@ -292,6 +321,9 @@ Oid CreateSideTable(Oid stock_level, TableId id, const std::string &variant_type
           "order_id text COLLATE \"C\" DEFAULT pg_catalog.gen_random_uuid()::text"},
          {"order_id bigint", "order_id text COLLATE \"C\""}});
     const int nest_level = SetSearchPath();
+    if (id == TableId::kMovement) {
+        MakeRefuseChange(schema, trigger_function, function, OwnerOfTable(stock_level));
+    }
     RunCommand(ddl);
     pg::Call([nest_level] { AtEOXact_GUC(true, nest_level); });
     TellNotice("table " + full_name(id) + " has been created and is bound as " + role,
@@ -325,6 +357,7 @@ void CreateOutbox(const std::string &name) {
     const std::string stock_name = pg::Call([=] { return get_rel_name(stock_level); });
     std::vector<Oid> relations;
     std::string created;
+    std::string adopted;
     const int nest_level = SetSearchPath();
     for (const TableText &table : {kOutbox, kOutboxConsumer}) {
         const std::string plain = stock_name + "_" + table.name;
@@ -333,12 +366,14 @@ void CreateOutbox(const std::string &name) {
                                "table name \"" + stock_name + "\" is too long to be extended");
         }
         const std::string full = schema_name + "." + QuoteName(plain);
-        if (!OidIsValid(FindRelation(schema, plain.c_str()))) {
+        if (const Oid existing = FindRelation(schema, plain.c_str()); OidIsValid(existing)) {
+            CheckAdopted(existing, OwnerOfTable(stock_level));
+            AddName(&adopted, full);
+        } else {
             RunCommand(Expand(table.ddl, {{"@.outbox_consumer", full}, {"@.outbox", full}}));
-            created += (created.empty() ? "" : ", ") + full;
+            AddName(&created, full);
         }
         relations.push_back(FindRelation(schema, plain.c_str()));
-        CheckOwner(relations.back());
     }
     pg::Call([nest_level] { AtEOXact_GUC(true, nest_level); });
     Params params;
@@ -349,8 +384,7 @@ void CreateOutbox(const std::string &name) {
         {TEXTOID, REGCLASSOID, REGCLASSOID}, params);
     Binding::Resolve(name);
     TellNotice("events of binding \"" + name + "\" are written from now on",
-               created.empty() ? "Both tables existed already."
-                               : "Tables that have been created: " + created + ".");
+               WhatBecameOf(created, adopted));
 }
 
 void CreateTables(const std::string &schema) {
@@ -362,17 +396,27 @@ void CreateTables(const std::string &schema) {
         RunCommand("CREATE SCHEMA " + quoted);
         schema_oid = pg::Call([name] { return get_namespace_oid(name, false); });
     }
+    const Oid trusted = OwnerOfSchema(schema_oid);
     const int nest_level = SetSearchPath();
     std::string created;
+    std::string adopted;
     std::vector<Oid> relations;
-    for (const TableText &table : kTables) {
-        const bool exists = OidIsValid(FindRelation(schema_oid, table.name));
-        if (!exists) {
-            RunCommand(Expand(table.ddl, {{"@", quoted}}));
-            created += (created.empty() ? "" : ", ") + std::string(table.name);
+    for (size_t i = 0; i < kTableIds; i++) {
+        const char *const table = kTables[i].name;
+        const Oid existing = FindRelation(schema_oid, table);
+        if (bound[i]) {
+            CheckOwner(existing);
+        } else if (OidIsValid(existing)) {
+            CheckAdopted(existing, trusted);
+            AddName(&adopted, table);
+        } else {
+            if (i == static_cast<size_t>(TableId::kMovement)) {
+                MakeRefuseChange(schema_oid, "refuse_change", quoted + ".refuse_change", trusted);
+            }
+            RunCommand(Expand(kTables[i].ddl, {{"@", quoted}}));
+            AddName(&created, table);
         }
-        relations.push_back(FindRelation(schema_oid, table.name));
-        CheckOwner(relations.back());
+        relations.push_back(FindRelation(schema_oid, table));
     }
     pg::Call([nest_level] { AtEOXact_GUC(true, nest_level); });
     if (std::all_of(bound.begin(), bound.end(), [](bool known) { return known; })) {
@@ -383,9 +427,7 @@ void CreateTables(const std::string &schema) {
     WriteBinding(relations, bound[static_cast<size_t>(TableId::kStockLevel)]);
     // Tables of these names that were there before may be something else.
     Binding::Resolve("default");
-    TellNotice("schema " + quoted + " is bound as \"default\"",
-               created.empty() ? "All tables existed already."
-                               : "Tables that have been created: " + created + ".");
+    TellNotice("schema " + quoted + " is bound as \"default\"", WhatBecameOf(created, adopted));
     TellGrants(quoted);
 }
 

@@ -11,7 +11,7 @@
 namespace inventory_lock::commerce {
 
 // Creates what is missing in the schema and binds it as "default". 42710 when the default binding
-// is about another schema.
+// is about another schema, 42501 and 42723 for what is there already and may not be adopted.
 void CreateTables(const std::string &schema);
 
 // Makes `<table>_outbox` and `<table>_outbox_consumer` beside the stock table of a binding that has
