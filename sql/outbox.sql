@@ -197,6 +197,28 @@ UPDATE inventory_lock.binding SET outbox = NULL, outbox_consumer = NULL WHERE na
 SELECT quantity_after FROM inventory_lock.adjust_stock_locked(7, -3, binding => 'goods');
 SELECT count(*) FROM shop.goods_outbox;
 SELECT pg_temp.try($$SELECT inventory_lock.create_outbox('none')$$);
+-- a column renamed: bound again, the tables go on with the outbox they had
+ALTER TABLE shop.stock_level RENAME COLUMN on_hand TO quantity;
+SELECT pg_temp.try($$SELECT * FROM inventory_lock.adjust_stock_locked('2', 1)$$);
+SET client_min_messages = notice;
+SELECT inventory_lock.unbind('default');
+SELECT inventory_lock.bind('default', 'shop.stock_level', 'shop.stock_movement', 'shop.orders', 'shop.order_line', 'shop.reservation',
+    on_hand_column => 'quantity');
+SELECT table_name, message, hint FROM inventory_lock.check_binding();
+SELECT inventory_lock.create_outbox();
+SET client_min_messages = error;
+SELECT outbox, outbox_consumer FROM inventory_lock.binding WHERE name = 'default';
+SELECT count(*) FROM inventory_lock.check_binding();
+SELECT quantity_after FROM inventory_lock.adjust_stock_locked('2', 1);
+SELECT kind, variant_id, available FROM inventory_lock.outbox_fetch('mail');
+-- but not with a table of this name that is something else
+SELECT inventory_lock.unbind('default');
+ALTER TABLE shop.outbox RENAME COLUMN position TO place;
+SELECT inventory_lock.bind('default', 'shop.stock_level', 'shop.stock_movement', 'shop.orders', 'shop.order_line', 'shop.reservation',
+    on_hand_column => 'quantity');
+SELECT count(*) FROM inventory_lock.check_binding();
+SELECT inventory_lock.create_outbox();
+SELECT outbox, outbox_consumer FROM inventory_lock.binding WHERE name = 'default';
 -- they are the user's, not the extension's
 DROP EXTENSION inventory_lock;
 SELECT count(*) > 0 AS kept FROM shop.outbox;

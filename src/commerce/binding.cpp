@@ -26,8 +26,13 @@ namespace inventory_lock::commerce {
 
 namespace {
 
-constexpr const char *kRebindHint =
-    "Call inventory_lock.create_tables or inventory_lock.bind again.";
+constexpr const char *kTableGoneHint =
+    "Call inventory_lock.create_tables again if it made the table; otherwise inventory_lock.unbind,"
+    " then inventory_lock.bind.";
+constexpr const char *kOutboxGoneHint = "Call inventory_lock.create_outbox.";
+constexpr const char *kColumnGoneHint =
+    "Name the column when calling inventory_lock.bind. If the binding exists already, call"
+    " inventory_lock.unbind first.";
 
 // Set by the callbacks, cleared when everything cached has been looked at again.
 bool cache_is_stale = false;
@@ -107,7 +112,7 @@ Table LoadTable(const std::string &binding, Oid relation, const RoleList &roles,
     if (table.name.empty()) {
         throw pg::SqlError(pg::kBindingInvalid,
                            what + ": the " + roles.table + " table no longer exists", {},
-                           kRebindHint);
+                           roles.first == kOutboxRoles ? kOutboxGoneHint : kTableGoneHint);
     }
     const char kind = pg::Call([relation] { return get_rel_relkind(relation); });
     if (kind != RELKIND_RELATION && kind != RELKIND_PARTITIONED_TABLE) {
@@ -126,7 +131,7 @@ Table LoadTable(const std::string &binding, Oid relation, const RoleList &roles,
             throw pg::SqlError(
                 pg::kBindingInvalid,
                 what + ": table " + table.name + " has no column \"" + column_name + "\"",
-                "The column is bound as " + std::string(role.name) + ".", kRebindHint);
+                "The column is bound as " + std::string(role.name) + ".", kColumnGoneHint);
         }
     }
     return table;

@@ -5,6 +5,7 @@
 #include "commerce/order_writer.hpp"
 #include "commerce/roles.hpp"
 #include "commerce/sql_text.hpp"
+#include "commerce/tables.hpp"
 
 extern "C" {
 #include <catalog/pg_type.h>
@@ -278,6 +279,11 @@ class Inspection final {
                  "no column for the fence here or in the movements: a writer whose lock has gone to"
                  " somebody else is not recognized",
                  "Add a column, bigint NOT NULL DEFAULT 0, and bind it as fence.");
+        }
+        if (const std::string outbox = FindOutbox(relation);
+            !binding_.has(TableId::kOutbox) && !outbox.empty()) {
+            Warn(id, "no events are written to " + outbox,
+                 "Call inventory_lock.create_outbox(" + QuoteLiteral(binding_.name()) + ").");
         }
         StockLevelHabits(id, relation, on_hand);
     }

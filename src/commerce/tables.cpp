@@ -275,7 +275,42 @@ void TellGrants(const std::string &schema) {
                    ".stock_movement TO <role>; GRANT INSERT ON " + schema + ".outbox TO <role>;");
 }
 
+bool HasRequiredColumns(Oid relation, TableId id) {
+    const RoleList &roles = RolesOf(id);
+    return OidIsValid(relation) && std::all_of(roles.begin(), roles.end(), [=](const Role &role) {
+               const char *const column = role.name;
+               return (role.flags & kRequired) == 0 ||
+                      pg::Call([=] { return get_attnum(relation, column) > 0; });
+           });
+}
+
+// What the names of an outbox begin with that is there already: the stock table's name, or nothing
+// beside a table of create_tables.
+std::optional<std::string> OutboxPrefix(Oid stock_level) {
+    const Oid schema = pg::Call([=] { return get_rel_namespace(stock_level); });
+    const std::string stock_name = pg::Call([=] { return get_rel_name(stock_level); });
+    for (const std::string &prefix : {stock_name + "_", std::string()}) {
+        const std::string events = prefix + kOutbox.name;
+        const std::string consumers = prefix + kOutboxConsumer.name;
+        if ((!prefix.empty() || stock_name == kStockLevel.name) &&
+            HasRequiredColumns(FindRelation(schema, events.c_str()), TableId::kOutbox) &&
+            HasRequiredColumns(FindRelation(schema, consumers.c_str()), TableId::kOutboxConsumer)) {
+            return prefix;
+        }
+    }
+    return std::nullopt;
+}
+
 }  // namespace
+
+std::string FindOutbox(Oid stock_level) {
+    const std::optional<std::string> prefix = OutboxPrefix(stock_level);
+    if (!prefix) {
+        return {};
+    }
+    const Oid schema = pg::Call([=] { return get_rel_namespace(stock_level); });
+    return RelationName(FindRelation(schema, (*prefix + kOutbox.name).c_str()));
+}
 
 Oid CreateSideTable(Oid stock_level, TableId id, const std::string &variant_type,
                     const std::string &location_type) {
@@ -355,12 +390,13 @@ void CreateOutbox(const std::string &name) {
     const std::string schema_name =
         QuoteName(pg::Call([schema] { return get_namespace_name(schema); }));
     const std::string stock_name = pg::Call([=] { return get_rel_name(stock_level); });
+    const std::string prefix = OutboxPrefix(stock_level).value_or(stock_name + "_");
     std::vector<Oid> relations;
     std::string created;
     std::string adopted;
     const int nest_level = SetSearchPath();
     for (const TableText &table : {kOutbox, kOutboxConsumer}) {
-        const std::string plain = stock_name + "_" + table.name;
+        const std::string plain = prefix + table.name;
         if (plain.size() >= NAMEDATALEN) {
             throw pg::SqlError(ERRCODE_NAME_TOO_LONG,
                                "table name \"" + stock_name + "\" is too long to be extended");

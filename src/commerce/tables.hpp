@@ -15,9 +15,12 @@ namespace inventory_lock::commerce {
 void CreateTables(const std::string &schema);
 
 // Makes `<table>_outbox` and `<table>_outbox_consumer` beside the stock table of a binding that has
-// no outbox, and adds them to it. Throws IL050, IL051, 42501 unless the caller owns the stock
-// table.
+// no outbox, and adds them to it; an outbox that is there already is added instead. Throws IL050,
+// IL051, 42501 unless the caller owns the stock table.
 void CreateOutbox(const std::string &name);
+
+// The outbox that is there already for this stock table, qualified; empty when there is none.
+std::string FindOutbox(Oid stock_level);
 
 // What a shop's tables lack, beside its stock table: `<stock table>_<role>`, made when it is not
 // there yet. The types are SQL texts.
