@@ -21,8 +21,8 @@ COMMENT ON TABLE inventory_lock.binding IS
     'tables that hold stock and orders; columns: {"stock_level": {"on_hand": "name in the table or null"}}, without what is called as usual';
 -- A table that is gone would be dumped as a number, which may be that of any table where it is restored.
 SELECT pg_catalog.pg_extension_config_dump('inventory_lock.binding', $$WHERE NOT EXISTS (
-    SELECT FROM pg_catalog.unnest(ARRAY[stock_level, movement, orders, order_line, reservation, outbox, outbox_consumer]) t (id)
-    WHERE id IS NOT NULL AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) id))$$);
+    SELECT FROM pg_catalog.unnest(ARRAY[stock_level, movement, orders, order_line, reservation, outbox, outbox_consumer]) AS t
+    WHERE t IS NOT NULL AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) t))$$);
 REVOKE ALL ON inventory_lock.binding FROM PUBLIC;
 GRANT SELECT ON inventory_lock.binding TO PUBLIC;
 
