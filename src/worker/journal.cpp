@@ -202,7 +202,18 @@ std::vector<Orphan> Journal::Open(int records, const std::string &boot) {
     return orphans;
 }
 
+// Maps the file, with that size. A page that has no place on the disk yet would be SIGBUS where the
+// disk is full by the time it is written, so all of them get it now.
 bool Journal::Map(int fd, size_t bytes) {
+    int trouble = 0;
+    do {
+        trouble = posix_fallocate(fd, 0, static_cast<off_t>(bytes));
+    } while (trouble == EINTR);
+    if (trouble != 0) {
+        errno = trouble;
+        LogFileTrouble("allocate space for");
+        return false;
+    }
     void *base = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (base == MAP_FAILED) {
         LogFileTrouble("map");
@@ -224,13 +235,10 @@ void Journal::BeginAnew(int records, const std::string &boot, const std::vector<
     header.orphans = static_cast<uint32>(orphans.size());
     CopyText(header.instance, sizeof(header.instance), instance_);
     CopyText(header.boot, sizeof(header.boot), boot);
-    const bool sized = ftruncate(fd, static_cast<off_t>(FileBytes(header))) == 0;
-    if (!sized) {
-        LogFileTrouble("resize");
-    }
-    const bool mapped = sized && Map(fd, FileBytes(header));
+    const bool mapped = Map(fd, FileBytes(header));
     close(fd);
     if (!mapped) {
+        (void)unlink(kNewPath);
         return;
     }
     memcpy(base_, &header, sizeof(header));
