@@ -137,8 +137,8 @@ void PutLeases(Page &page) {
     int64 oldest_us = 0;
     shared::LeaseTable *leases = shared::Leases();
     shared::ForEachEntry(leases, [&](int32, const shared::LeaseEntry &entry) {
-        const bool ours = entry.holder_pid != 0;
-        const double queue = entry.interest - (ours && entry.interest > 0 ? 1 : 0);
+        const bool ours = entry.users > 0;
+        const double queue = WaitersOf(entry);
         const bool leased = entry.state == shared::LeaseState::kHeld;
         held += ours ? 1 : 0;
         degraded += ours && !leased ? 1 : 0;

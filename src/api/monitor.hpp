@@ -1,4 +1,4 @@
-// What views and metrics() both need to know of the worker.
+// What views and metrics() both need to know of leases and of the worker.
 //
 // Runs in: backends.
 
@@ -7,6 +7,9 @@
 #include "shared/state.hpp"
 
 namespace inventory_lock::api {
+
+// How many transactions of this server wait for the entry's key.
+uint32 WaitersOf(const shared::LeaseEntry &entry);
 
 // A consistent copy of what the worker reports.
 shared::Worker CopyOfWorker(shared::State *state);

@@ -60,6 +60,10 @@ void WarnNotListed(const char *what, const std::string &detail, const char *hint
 
 }  // namespace
 
+uint32 WaitersOf(const shared::LeaseEntry &entry) {
+    return entry.interest - std::min(entry.users, entry.interest);
+}
+
 shared::Worker CopyOfWorker(shared::State *state) {
     shared::Worker worker;
     SpinLockAcquire(&state->worker.mutex);
@@ -90,20 +94,22 @@ IL_FUNCTION(inventory_lock_get_locks) {
     const int64 now_us = pg::BootUs();
     shared::ForEachEntry(shared::Leases(), [&](int32, const shared::LeaseEntry &entry) {
         const bool leased = entry.state == shared::LeaseState::kHeld;
-        const bool ours = entry.holder_pid != 0;
         const bool intent = entry.mode == shared::LeaseMode::kIntent;
-        const uint32 holders = intent ? entry.holders : ours ? 1 : 0;
-        const uint32 waiters = entry.interest - std::min(holders, entry.interest);
         const uint64 gate = shared::HashOfMode(entry.hash, entry.mode);
         const bool blocked = !leased && entry.blocker.token[0] != '\0';
         const bool cluster = strncmp(entry.blocker.token, "pg:", 3) == 0;
         Row row;
         row.Text(entry.key).Text(NameOf(kKindNames, entry.kind));
         row.Text(NameOf(kStateNames, static_cast<size_t>(entry.state)));
-        if (ours) {
-            row.Int8(entry.holder_pid).Value(TimestampTzGetDatum(entry.holder_since));
+        if (entry.holder_pid != 0) {
+            row.Int8(entry.holder_pid);
         } else {
-            row.Null().Null();
+            row.Null();
+        }
+        if (entry.users > 0) {
+            row.Value(TimestampTzGetDatum(entry.holder_since));
+        } else {
+            row.Null();
         }
         if (leased) {
             row.Int8(std::max<int64>((entry.deadline_us - now_us) / 1000, 0));
@@ -124,8 +130,8 @@ IL_FUNCTION(inventory_lock_get_locks) {
         } else {
             row.Null();
         }
-        row.Int8(waiters).Bool(blocked && !cluster);
-        if (leased || holders > 0) {
+        row.Int8(WaitersOf(entry)).Bool(blocked && !cluster);
+        if (leased || entry.users > 0) {
             row.Text(leased ? "redis" : "database");
         } else {
             row.Null();

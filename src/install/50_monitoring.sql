@@ -62,20 +62,27 @@ COMMENT ON FUNCTION inventory_lock.status() IS
     'mode (redis or database), reason when it is database, and what it depends on';
 
 CREATE VIEW inventory_lock.active_locks AS
-    WITH ours AS MATERIALIZED (SELECT * FROM inventory_lock.get_locks())
-    SELECT l.key, l.kind, l.state, l.pid::integer AS pid, a.application_name AS application,
+    WITH ours AS MATERIALIZED (SELECT * FROM inventory_lock.get_locks()),
+    activity AS MATERIALIZED (
+        SELECT s.pid, s.application_name, s.query_start, s.xact_start FROM pg_catalog.pg_stat_activity s)
+    SELECT l.key, l.kind, l.state, COALESCE(l.pid::integer, a.pid) AS pid, a.application_name AS application,
         a.query_start, l.since, l.ttl_ms, l.fence, l.owner, l.waiters, w.waiting, l."foreign",
         l.protection
     FROM ours l
-    LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid OPERATOR(pg_catalog.=) l.pid
     LEFT JOIN (
-        SELECT g.classid, g.objid, pg_catalog.array_agg(g.pid ORDER BY g.waitstart, g.pid) AS waiting
+        SELECT g.classid, g.objid,
+            pg_catalog.array_agg(g.pid ORDER BY g.waitstart, g.pid) FILTER (WHERE NOT g.granted) AS waiting,
+            pg_catalog.array_agg(g.pid ORDER BY t.xact_start, g.pid) FILTER (WHERE g.granted) AS passed
         FROM pg_catalog.pg_locks g
-        WHERE g.locktype OPERATOR(pg_catalog.=) 'advisory' AND NOT g.granted
+        LEFT JOIN activity t ON t.pid OPERATOR(pg_catalog.=) g.pid
+        WHERE g.locktype OPERATOR(pg_catalog.=) 'advisory'
             AND g.database OPERATOR(pg_catalog.=) 0::oid AND g.objsubid OPERATOR(pg_catalog.=) 18764
         GROUP BY g.classid, g.objid) w
         ON w.classid OPERATOR(pg_catalog.=) l.gate_class::oid
         AND w.objid OPERATOR(pg_catalog.=) l.gate_object::oid
+    -- Of several who share a key the first may have left: then the oldest of those at its gate.
+    LEFT JOIN activity a ON a.pid OPERATOR(pg_catalog.=)
+        COALESCE(l.pid, CASE WHEN l.since IS NOT NULL THEN w.passed[1] END)
     UNION ALL
     SELECT f.key, f.kind, 'absent', NULL, NULL, NULL, NULL, f.ttl_ms, NULL, f.owner, 0, NULL,
         NOT pg_catalog.starts_with(f.owner, 'pg:'), 'redis'
@@ -270,7 +277,7 @@ CREATE FUNCTION inventory_lock.get_lock_stats() RETURNS jsonb LANGUAGE sql
             ORDER BY l.key), '[]'::jsonb),
         'timestamp', pg_catalog.clock_timestamp())
         FROM inventory_lock.get_locks() l
-        WHERE l.pid IS NOT NULL OR l.state OPERATOR(pg_catalog.=) 'held');
+        WHERE l.since IS NOT NULL OR l.state OPERATOR(pg_catalog.=) 'held');
 COMMENT ON FUNCTION inventory_lock.get_lock_stats() IS
     'numbers and list of the locks held now; order locks count as custom';
 

@@ -68,7 +68,8 @@ void GoWithoutRedis(const Hold *hold) {
 
 void SetHolder(shared::LeaseEntry *entry, Hold *hold, int64 now_us) {
     hold->since_us = now_us;
-    if (entry->mode == shared::LeaseMode::kExclusive || entry->holder_pid == 0) {
+    entry->users++;
+    if (entry->mode == shared::LeaseMode::kExclusive || entry->users == 1) {
         entry->holder_pid = MyProcPid;
         entry->holder_since_us = now_us;
         entry->holder_since = GetCurrentStatementStartTimestamp();

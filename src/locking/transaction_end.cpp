@@ -16,6 +16,7 @@ extern "C" {
 #include <access/xlog.h>
 #include <replication/syncrep.h>
 #include <utils/resowner.h>
+#include <utils/timestamp.h>
 }
 
 namespace inventory_lock::locking {
@@ -43,6 +44,8 @@ bool LetGo(Hold *hold, int64 now_us) {
     }
     shared::LeaseTable *table = shared::Leases();
     shared::LeaseEntry *entry = shared::Entry(table, hold->entry);
+    const bool several = entry->mode == shared::LeaseMode::kIntent;
+    const TimestampTz now = several ? GetCurrentTimestamp() : 0;
     SpinLockAcquire(&entry->mutex);
     if (hold->unflushed) {
         entry->unflushed--;
@@ -50,9 +53,17 @@ bool LetGo(Hold *hold, int64 now_us) {
     if (hold->leased && hold->generation == entry->generation) {
         entry->holders--;
     }
-    if (hold->since_us != 0 && entry->holder_pid == MyProcPid) {
-        entry->holder_pid = 0;
-        entry->degraded = false;
+    if (hold->since_us != 0) {
+        entry->users--;
+        // Who of several is left came before now.
+        if (several && (entry->holder_pid == MyProcPid || entry->holder_pid == 0)) {
+            entry->holder_since_us = now_us;
+            entry->holder_since = now;
+        }
+        if (entry->holder_pid == MyProcPid) {
+            entry->holder_pid = 0;
+            entry->degraded = false;
+        }
     }
     SpinLockRelease(&entry->mutex);
     if (hold->since_us != 0 && pg::settings::track_wait_timing) {

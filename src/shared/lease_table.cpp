@@ -170,6 +170,7 @@ int32 Join(LeaseTable *table, const char *key, size_t length, uint64 key_hash, u
     entry->interest = 1;
     entry->unflushed = 0;
     entry->holders = 0;
+    entry->users = 0;
     entry->generation++;
     entry->adopted = 0;
     entry->next_fence = 1;

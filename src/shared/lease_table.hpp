@@ -71,6 +71,7 @@ struct LeaseEntry {
     uint32 interest;           // holders and waiters of this cluster
     uint32 unflushed;          // commits visible but not yet flushed (early release)
     uint32 holders;            // transactions that have taken over this generation
+    uint32 users;              // transactions that hold the key, with a lease or without
     uint64 generation;         // changes with every grant, loss and release
     uint64 adopted;            // generation that a transaction has taken over already
     uint64 next_fence;         // fence of the next hold; one above the highest known
@@ -78,8 +79,8 @@ struct LeaseEntry {
     int64 tenure_start_us;     // when this cluster got the key
     int64 idle_since_us;       // when interest fell to zero
     int64 ttl_ms;              // asked for by the latest user
-    int32 holder_pid;          // 0 = nobody holds it; of several the one that came first
-    int64 holder_since_us;     // CLOCK_BOOTTIME
+    int32 holder_pid;          // of several who came first; 0 = nobody, or it has left
+    int64 holder_since_us;     // CLOCK_BOOTTIME; when that has left: since when it is not known who
     TimestampTz holder_since;  // wall clock, for views
     Blocker blocker;           // who had the key when we last asked in vain
 

@@ -37,6 +37,7 @@ View ViewOf(shared::LeaseEntry *entry) {
         view.interest = entry->interest;
         view.unflushed = entry->unflushed;
         view.holders = entry->holders;
+        view.users = entry->users;
         view.next_fence = entry->next_fence;
         view.deadline_us = entry->deadline_us;
         view.tenure_start_us = entry->tenure_start_us;
@@ -50,8 +51,7 @@ View ViewOf(shared::LeaseEntry *entry) {
 }
 
 bool HeldTooLong(const View &view, int64 now_us) {
-    return view.holder_pid != 0 && view.holders <= 1 &&
-           now_us - view.holder_since_us > pg::settings::max_hold_ms * kUsPerMs;
+    return view.users == 1 && now_us - view.holder_since_us > pg::settings::max_hold_ms * kUsPerMs;
 }
 
 int64 RenewalUs(int64 due_us, int64 ttl_ms) {
@@ -289,6 +289,7 @@ void Keeper::MarkAbsent(int32 index, int64 now_us) {
 void Keeper::MarkLost(int32 index, shared::LostReason reason, int64 now_us) {
     shared::LeaseEntry *entry = EntryAt(index);
     uint32 interest = 0;
+    uint32 users = 0;
     int32 pid = 0;
     Locked(entry, [&] {
         entry->state = shared::LeaseState::kLost;
@@ -296,6 +297,7 @@ void Keeper::MarkLost(int32 index, shared::LostReason reason, int64 now_us) {
         entry->generation++;
         entry->holders = 0;
         interest = entry->interest;
+        users = entry->users;
         pid = entry->holder_pid;
         if (reason != shared::LostReason::kExpired) {
             entry->token[0] = '\0';  // it is not in Redis any more
@@ -303,7 +305,7 @@ void Keeper::MarkLost(int32 index, shared::LostReason reason, int64 now_us) {
         }
     });
     IL_INJECT("worker-lost");
-    if (pid != 0) {
+    if (users > 0) {
         static constexpr const char *kReasons[] = {"none", "expired", "deleted", "taken", "forced"};
         const std::string key = KeyOf(index);
         const char *text = key.c_str();

@@ -175,6 +175,7 @@ struct View {
     uint32 interest;
     uint32 unflushed;
     uint32 holders;
+    uint32 users;
     uint64 next_fence;
     int64 deadline_us;
     int64 tenure_start_us;
@@ -186,7 +187,8 @@ struct View {
 };
 View ViewOf(shared::LeaseEntry *entry);
 
-// Has one transaction had the key for longer than max_hold? Of a shared key: and is alone.
+// Has one transaction had the key for longer than max_hold? Of a shared key: and is alone; where it
+// is not known since when, time counts from when it was last seen not to be.
 bool HeldTooLong(const View &view, int64 now_us);
 
 // When a renewal that is due at `due_us` is sent: a little earlier, together with others.

@@ -1,0 +1,69 @@
+# What is shown of locks is so, and administrators end what they mean: those who share a product hold it and
+# do not wait; when the first of them has left, the others are still named, and max_hold still ends a share.
+
+use strict;
+use warnings FATAL => 'all';
+
+use InventoryLock::Cluster;
+use InventoryLock::Redis;
+use Test::More;
+
+my $redis = InventoryLock::Redis->new('main');
+$redis->start;
+my $node = InventoryLock::Cluster->create(
+    'main',
+    redis => $redis,
+    settings => { 'inventory_lock.commit_margin' => '200ms', 'inventory_lock.inventory_ttl' => '2s' });
+$node->safe_psql('postgres', "INSERT INTO shop.stock_level (variant_id, product_id, on_hand)
+    VALUES ('red', 'shirt', 1000), ('blue', 'shirt', 1000), ('green', 'shirt', 1000)");
+my $product = 'inventory_lock:product:shirt';
+my ($ann, $bob, $cat) = map { $node->session } 1 .. 3;
+
+sub change { return "SELECT protection FROM inventory_lock.adjust_stock_locked('$_[0]', -1)" }
+sub share
+{
+    my ($session, $variant) = @_;
+    $session->run('BEGIN');
+    return $session->run(change($variant));
+}
+sub shown { return $node->value("SELECT $_[0] FROM inventory_lock.active_locks WHERE key = '$product'") }
+sub metric { return ($node->value('SELECT inventory_lock.metrics()') =~ /^inventory_lock_$_[0] (\S+)$/m)[0] }
+
+# Three who share a product.
+share(@$_) for [ $ann, 'red' ], [ $bob, 'blue' ], [ $cat, 'green' ];
+is(shown("pid || ' ' || waiters || ' ' || protection"), $ann->pid . ' 0 redis', 'the first of three who share a product is shown');
+is(metric('waiters'), 0, 'and nobody waits, by metrics()');
+is(metric('held_locks'), 4, 'for four keys that are held');
+$ann->run('COMMIT');
+is(shown("pid || ' ' || waiters || ' ' || protection || ' ' || (since IS NOT NULL)"), $bob->pid . ' 0 redis true',
+    'when the first has left, the oldest of the others is shown');
+is(metric('held_locks'), 3, 'and the product counts as held');
+$bob->run('COMMIT');
+is(shown('pid'), $cat->pid, 'then the last');
+like($node->value('SELECT inventory_lock.get_lock_stats()'), qr/"key": "$product"/, 'get_lock_stats() has it too');
+
+# The last one stays. It came after others, so the time counts from when it was alone.
+$node->set('inventory_lock.max_hold' => '1s');
+$node->reload;
+$node->poll_until(sub { $redis->command('GET', $product) eq '' }, 'the share of who came later ends with max_hold');
+is($cat->error_of('COMMIT'), 'IL011', 'and its transaction does not commit');
+share($ann, 'red');
+$node->poll_until(sub { $redis->command('GET', $product) eq '' }, 'the share of who came first ends with max_hold');
+$ann->error_of('COMMIT');
+$node->set('inventory_lock.max_hold' => '10min');
+$node->reload;
+$node->nothing_left($redis, 'after max_hold');
+
+# Without Redis.
+$redis->stop;
+$node->wait_for_protection('database');
+is(share($ann, 'red') . share($bob, 'blue'), 'databasedatabase', 'two share a product without Redis');
+is(shown("pid || ' ' || waiters || ' ' || protection"), $ann->pid . ' 0 database', 'which is shown as it is');
+is(metric('waiters') . ' ' . metric('held_locks_degraded'), '0 3', 'in metrics() too');
+$_->run('COMMIT') for $ann, $bob;
+$redis->start;
+$node->wait_for_protection('redis');
+
+$_->quit for $ann, $bob, $cat;
+$node->finish($redis);
+done_testing();
