@@ -14,7 +14,6 @@
 
 extern "C" {
 #include <access/xlog.h>
-#include <mb/pg_wchar.h>
 }
 
 namespace inventory_lock::api {
@@ -36,17 +35,6 @@ void PutLane(Result &result, int64 number, const char *endpoint, const char *rol
     }
     row.Bool(report.tracking);
     result.Put(row);
-}
-
-// A key that may have been written by anybody, fit for this database's encoding.
-std::string Shown(std::string key) {
-    const char *bytes = key.c_str();
-    const int length = static_cast<int>(key.size());
-    if (!pg::Call([&] { return pg_verifymbstr(bytes, length, true); })) {
-        std::replace_if(
-            key.begin(), key.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
-    }
-    return key;
 }
 
 void WarnNotListed(const char *what, const std::string &detail, const char *hint) {
@@ -99,7 +87,7 @@ IL_FUNCTION(inventory_lock_get_locks) {
         const bool blocked = !leased && entry.blocker.token[0] != '\0';
         const bool cluster = strncmp(entry.blocker.token, "pg:", 3) == 0;
         Row row;
-        row.Text(entry.key).Text(NameOf(kKindNames, entry.kind));
+        row.Text(Shown(entry.key)).Text(NameOf(kKindNames, entry.kind));
         row.Text(NameOf(kStateNames, static_cast<size_t>(entry.state)));
         if (entry.holder_pid != 0) {
             row.Int8(entry.holder_pid);
@@ -228,7 +216,7 @@ IL_FUNCTION(inventory_lock_get_key_waits) {
     }
     shared::ForEachKeyWaits(&state->key_sketch, [&](const shared::KeyWaits &waits) {
         Row row;
-        row.Text(waits.key).Text(NameOf(kKindNames, waits.kind));
+        row.Text(Shown(waits.key)).Text(NameOf(kKindNames, waits.kind));
         row.Int8(static_cast<int64>(waits.waits)).Int8(static_cast<int64>(waits.error));
         row.Int8(static_cast<int64>(waits.timed_out)).Int8(static_cast<int64>(waits.cancelled));
         row.Int8(static_cast<int64>(waits.wait_us)).Int8(static_cast<int64>(waits.longest_us));

@@ -2,6 +2,7 @@
 
 #include "api/removal.hpp"
 
+#include "api/result.hpp"
 #include "locking/administration.hpp"
 #include "locking/lease_taking.hpp"
 #include "pg/clock.hpp"
@@ -21,7 +22,8 @@ constexpr long kPollMs = 10;
 }  // namespace
 
 Farewell CancelHolder(const std::string &key, int32 pid) {
-    const char *text = key.c_str();
+    const std::string shown = Shown(key);
+    const char *text = shown.c_str();
     const bool sent = pg::Call([&] {
         ereport(NOTICE, (errmsg("canceling process %d, which holds lock \"%s\"", pid, text)));
         return DatumGetBool(DirectFunctionCall1(pg_cancel_backend, Int32GetDatum(pid)));

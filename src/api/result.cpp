@@ -2,7 +2,21 @@
 
 #include "api/result.hpp"
 
+extern "C" {
+#include <mb/pg_wchar.h>
+}
+
 namespace inventory_lock::api {
+
+std::string Shown(std::string key) {
+    const char *bytes = key.c_str();
+    const int length = static_cast<int>(key.size());
+    if (!pg::Call([&] { return pg_verifymbstr(bytes, length, true); })) {
+        std::replace_if(
+            key.begin(), key.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
+    }
+    return key;
+}
 
 void Row::Add(Datum value, bool is_null) {
     if (values_.size() == kMaxColumns) {

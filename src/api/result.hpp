@@ -1,4 +1,5 @@
-// The rows of a set-returning function, built column by column.
+// What functions return and say: keys as text, and the rows of a set-returning function, built
+// column by column.
 //
 // Runs in: backends. Begin() before the first row; Put() copies what it is given, so that values
 // in SPI's memory may go afterwards.
@@ -12,6 +13,10 @@ extern "C" {
 }
 
 namespace inventory_lock::api {
+
+// A key as text of this database. Other clients, and databases of another encoding, have keys that
+// are none here: of those every byte that is no printable ASCII becomes '?'.
+std::string Shown(std::string key);
 
 // One row. Columns are added in order.
 class Row final {

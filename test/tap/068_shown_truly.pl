@@ -1,5 +1,6 @@
 # What is shown of locks is so, and administrators end what they mean: those who share a product hold it and
-# do not wait; when the first of them has left, the others are still named, and max_hold still ends a share.
+# do not wait; when the first of them has left, the others are still named, and max_hold still ends a share. Keys of a database of another encoding do not break
+# anything; clear_test_locks() ends no statement of a session that has let its lock go meanwhile.
 
 use strict;
 use warnings FATAL => 'all';
@@ -64,6 +65,29 @@ $_->run('COMMIT') for $ann, $bob;
 $redis->start;
 $node->wait_for_protection('redis');
 
-$_->quit for $ann, $bob, $cat;
+# Databases of two encodings.
+$node->safe_psql('postgres', "CREATE DATABASE $_->[0] TEMPLATE template0 ENCODING '$_->[1]' LOCALE 'C'")
+  for [ 'latin', 'LATIN1' ], [ 'unicode', 'UTF8' ];
+$node->safe_psql($_, 'CREATE EXTENSION inventory_lock') for 'latin', 'unicode';
+my @latin = map { $node->session('latin') } 1, 2;
+my $take = "SELECT inventory_lock.acquire_lock('test_caf' || chr(233)) > 0";
+$_->run('BEGIN') for @latin;
+$latin[0]->run($take);
+$latin[1]->send($take);
+$node->wait_at_gate(1);
+my $unicode = $node->session('unicode');
+my $key = 'lock:test_caf?';
+is($unicode->run("SELECT waiters FROM inventory_lock.active_locks WHERE key = '$key'"), 1,
+    'a key of a database of another encoding is shown in what both have');
+is($unicode->error_of('SELECT * FROM inventory_lock.top'), '', 'top goes on');
+is($unicode->run("SELECT inventory_lock.get_lock_stats() -> 'locks' @> '[{\"key\": \"$key\"}]'"), 't', 'get_lock_stats() has it');
+$latin[0]->run('COMMIT');
+$latin[1]->result;
+is($unicode->run("SELECT waits FROM inventory_lock.stat_key WHERE key = '$key'"), 1, 'stat_key too');
+$node->psql('unicode', 'SELECT inventory_lock.clear_test_locks()', stderr => \my $notices);
+like($notices, qr/which holds lock "\Q$key"/, 'and so does who is told that it is taken away');
+is($latin[1]->error_of('COMMIT'), 'IL011', 'as it is');
+
+$_->quit for $ann, $bob, $cat, @latin, $unicode;
 $node->finish($redis);
 done_testing();
