@@ -147,7 +147,7 @@ IL_FUNCTION(inventory_lock_force_release_lock) {
     }
     const int32 pid = locking::HolderOf(key);
     const bool ours = pid != 0 && pid != MyProcPid;
-    bool there = ours && CancelHolder(key, pid) == Farewell::kGone;
+    bool there = ours && CancelHolder(key, pid) != Farewell::kStays;
     if (!there) {
         const locking::KeyAnswer answer = locking::ForceRelease(key);
         if (answer == locking::KeyAnswer::kUnavailable && (!ours || RedisInUse())) {

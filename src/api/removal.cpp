@@ -22,6 +22,9 @@ constexpr long kPollMs = 10;
 }  // namespace
 
 Farewell CancelHolder(const std::string &key, int32 pid) {
+    if (locking::HolderOf(key) != pid) {
+        return Farewell::kNever;
+    }
     const std::string shown = Shown(key);
     const char *text = shown.c_str();
     const bool sent = pg::Call([&] {

@@ -11,11 +11,12 @@ namespace inventory_lock::api {
 
 enum class Farewell : uint8 {
     kGone,   // it ended, and with it its hold
+    kNever,  // it did not hold the key any more: nothing was done to it
     kStays,  // cancelled in vain: idle in its transaction, or busy with something that cannot stop
 };
 
-// Cancels the process that holds `key` and waits, half a second at most, until it does not hold it
-// any more. Says so in a NOTICE. Needs the right to cancel it (42501).
+// Cancels the process that holds `key`, if it still does, and waits, half a second at most, until
+// it does not any more. Says so in a NOTICE. Needs the right to cancel it (42501).
 Farewell CancelHolder(const std::string &key, int32 pid);
 
 // Is there shared memory, and a Redis configured?

@@ -165,16 +165,10 @@ int32 HolderOf(const std::string &key) {
         return 0;
     }
     const uint64 hash = shared::HashKey(key);
-    const int32 index =
-        pg::Call([&] { return shared::Find(shared::Leases(), key.data(), key.size(), hash); });
-    if (index < 0) {
-        return 0;
-    }
-    shared::LeaseEntry *entry = shared::Entry(shared::Leases(), index);
-    SpinLockAcquire(&entry->mutex);
-    const int32 pid = entry->holder_pid;
-    SpinLockRelease(&entry->mutex);
-    return pid;
+    shared::LeaseEntry entry;
+    const bool found = pg::Call(
+        [&] { return shared::Look(shared::Leases(), key.data(), key.size(), hash, &entry); });
+    return found ? entry.holder_pid : 0;
 }
 
 bool IsShared(const std::string &key) {

@@ -91,6 +91,13 @@ bool IsIdle(LeaseEntry *entry) {
     return idle;
 }
 
+// Under the entry's partition lock.
+void Copy(LeaseEntry *entry, LeaseEntry *copy) {
+    SpinLockAcquire(&entry->mutex);
+    memcpy(static_cast<void *>(copy), entry, sizeof(*copy));
+    SpinLockRelease(&entry->mutex);
+}
+
 }  // namespace
 
 uint64 HashKey(std::string_view key) {
@@ -183,12 +190,14 @@ int32 Join(LeaseTable *table, const char *key, size_t length, uint64 key_hash, u
     entry->holder_since = 0;
     entry->blocker.token[0] = '\0';
     entry->blocker.until_us = 0;
+    entry->waited_for[0] = '\0';
     entry->token[0] = '\0';
     entry->prev[0] = '\0';
     SpinLockRelease(&entry->mutex);
     entry->hash = hash;
     memcpy(entry->key, key, length);
     entry->key[length] = '\0';
+    pg_write_barrier();  // ForEachEntry: who sees a length sees the hash that it is of
     entry->key_length = static_cast<uint16>(length);
     int32 *bucket = Bucket(table, hash);
     entry->next = *bucket;
@@ -259,6 +268,17 @@ int32 Find(LeaseTable *table, const char *key, size_t length, uint64 hash) {
     return index;
 }
 
+bool Look(LeaseTable *table, const char *key, size_t length, uint64 hash, LeaseEntry *copy) {
+    LWLock *lock = PartitionLock(table, hash);
+    LWLockAcquire(lock, LW_SHARED);
+    const int32 index = FindInBucket(table, key, length, hash);
+    if (index >= 0) {
+        Copy(Entry(table, index), copy);
+    }
+    LWLockRelease(lock);
+    return index >= 0;
+}
+
 void ForEachEntry(LeaseTable *table, const std::function<void(int32, const LeaseEntry &)> &visit) {
     SpinLockAcquire(&table->free_mutex);
     const int32 used = table->used;
@@ -270,14 +290,19 @@ void ForEachEntry(LeaseTable *table, const std::function<void(int32, const Lease
             continue;
         }
         seen++;
-        LeaseEntry copy;
-        LWLock *lock = PartitionLock(table, entry->hash);
+        const uint64 hash = entry->hash;
+        LWLock *lock = PartitionLock(table, hash);
         LWLockAcquire(lock, LW_SHARED);
-        SpinLockAcquire(&entry->mutex);
-        memcpy(static_cast<void *>(&copy), entry, sizeof(copy));
-        SpinLockRelease(&entry->mutex);
+        // It may be another key's by now, which is being written under another lock.
+        bool same = entry->key_length != 0;
+        pg_read_barrier();
+        same = same && entry->hash == hash;
+        LeaseEntry copy;
+        if (same) {
+            Copy(entry, &copy);
+        }
         LWLockRelease(lock);
-        if (copy.key_length != 0) {
+        if (same) {
             visit(index, copy);
         }
     }

@@ -156,6 +156,9 @@ bool FreeIfIdle(LeaseTable *table, int32 index, bool wait);
 // stale at once.
 int32 Find(LeaseTable *table, const char *key, size_t length, uint64 hash);
 
+// Copies the entry of a key under this hash. False when there is none.
+bool Look(LeaseTable *table, const char *key, size_t length, uint64 hash, LeaseEntry *copy);
+
 // Calls visit(index, entry copy) for every entry in use; each copy is consistent in itself.
 void ForEachEntry(LeaseTable *table, const std::function<void(int32, const LeaseEntry &)> &visit);
 
