@@ -131,6 +131,7 @@ void AdoptWithoutLease(Hold *hold) {
         hold->fence = std::max({entry->next_fence, clock, floor + 1});
         entry->next_fence = hold->fence + 1;
         entry->degraded = true;
+        entry->waited_for[0] = '\0';
         SetHolder(entry, hold, now_us);
         SpinLockRelease(&entry->mutex);
     } else {

@@ -51,12 +51,13 @@ extern "C" void Unpublish(int, Datum) {
 void Publish(bool *same_life) {
     shared::Worker *worker = &shared::Get()->worker;
     const std::string boot = RandomHex(kBootDigits);
+    const TimestampTz now = GetCurrentTimestamp();
     SpinLockAcquire(&worker->mutex);
     *same_life = worker->boot[0] != '\0';
     if (!*same_life) {
         memcpy(worker->boot, boot.c_str(), boot.size() + 1);
     }
-    worker->started_at = GetCurrentTimestamp();
+    worker->started_at = now;
     SpinLockRelease(&worker->mutex);
     pg::Call([] { on_shmem_exit(Unpublish, 0); });
 }

@@ -7,6 +7,7 @@ use warnings FATAL => 'all';
 
 use InventoryLock::Cluster;
 use InventoryLock::Redis;
+use PostgreSQL::Test::Utils qw(slurp_file);
 use Test::More;
 
 my $redis = InventoryLock::Redis->new('main');
@@ -88,6 +89,49 @@ $node->psql('unicode', 'SELECT inventory_lock.clear_test_locks()', stderr => \my
 like($notices, qr/which holds lock "\Q$key"/, 'and so does who is told that it is taken away');
 is($latin[1]->error_of('COMMIT'), 'IL011', 'as it is');
 
-$_->quit for $ann, $bob, $cat, @latin, $unicode;
+# While clear_test_locks() waits for one session to let go, the next one does and has other business.
+my $gatekeeper = $node->session;
+$gatekeeper->run('SELECT pg_advisory_lock(1)');
+my %holders;
+for my $name ('test_a', 'test_b')
+{
+    my $session = $node->session;
+    $holders{ $session->pid } = $session;
+    $session->run('BEGIN');
+    $session->run("SELECT inventory_lock.acquire_lock('$name')");
+}
+my ($stays, $leaves) = map { $holders{$_} }
+  split /\n/, $node->value("SELECT pid FROM inventory_lock.get_locks() WHERE key LIKE 'lock:test\\__'");
+$unicode->send('SELECT inventory_lock.clear_test_locks()');
+$node->poll_until(
+    sub { $node->value('SELECT wait_event FROM pg_stat_activity WHERE pid = ' . $unicode->pid) eq 'PgSleep' },
+    'clear_test_locks() waits for the first');
+$leaves->run('COMMIT');
+$leaves->send('SELECT pg_advisory_lock(1)');
+is(($unicode->result)[0], 1, 'clear_test_locks() frees the key of one that stays');
+$gatekeeper->run('SELECT pg_advisory_unlock(1)');
+is($leaves->sent_error, '', 'and does not end the statement of one that has left');
+is($stays->error_of('COMMIT'), 'IL011', 'who stayed cannot commit');
+
+# Who had the key for which one waited long.
+my $foreign = 'lock:long';
+my $wait = "SELECT inventory_lock.acquire_lock('long') > 0";
+my $log_start = -s $node->logfile;
+my $lines = sub { return join ' ', slurp_file($node->logfile, $log_start) =~ /slow lock: key=$foreign holder=(\S+)/g };
+$redis->command('SET', $foreign, 'stranger');
+$ann->run("SET inventory_lock.log_min_wait = '20ms'");
+$ann->send($wait);
+$node->wait_at_lease($ann->pid);
+$redis->command('DEL', $foreign);
+$ann->result;
+is($lines->(), 'stranger', 'a slow lock is logged with who had it');
+$node->nothing_left($redis, 'of it');
+$redis->freeze;
+$ann->run($wait);
+$redis->thaw;
+is($lines->(), 'stranger -', 'but not where nobody had it and Redis was silent');
+$node->wait_for_protection('redis');
+
+$_->quit for $ann, $bob, $cat, @latin, $unicode, $gatekeeper, $stays, $leaves;
 $node->finish($redis);
 done_testing();
