@@ -10,6 +10,10 @@
 #include "pg/clock.hpp"
 #include "pg/settings.hpp"
 
+extern "C" {
+#include <access/xlog.h>
+}
+
 namespace inventory_lock::api {
 
 namespace {
@@ -206,6 +210,7 @@ IL_FUNCTION(inventory_lock_metrics) {
     shared::State *state = shared::Get();
     page.Gauge("preloaded", "1 when inventory_lock is in shared_preload_libraries.",
                state != nullptr ? 1 : 0);
+    page.Gauge("in_recovery", "1 on a standby, which has no worker.", RecoveryInProgress() ? 1 : 0);
     if (state != nullptr) {
         PutWorker(page, state);
         PutLeases(page);

@@ -66,8 +66,10 @@ const char *TroubleOfMode(shared::State *state, const shared::Worker &worker) {
         ready = ready || strcmp(NameOf(kLaneNames, static_cast<size_t>(worker.lanes[lane].state)),
                                 "ready") == 0;
     }
+    const bool running = pg_atomic_read_u32(&state->worker.pid) != 0;
     return !pg::settings::RedisConfigured()                 ? "redis_url is empty"
-           : pg_atomic_read_u32(&state->worker.pid) == 0    ? "the worker is not running"
+           : !running && RecoveryInProgress()               ? "the server is a standby"
+           : !running                                       ? "the worker is not running"
            : pg_atomic_read_u32(&state->breaker.state) != 0 ? "Redis does not answer"
            : !ready                                         ? "connecting to Redis"
                                                             : nullptr;
