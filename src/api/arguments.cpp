@@ -74,6 +74,10 @@ const Interval *Arguments::OptionalInterval(int number) const {
     return IsNull(number) ? nullptr : DatumGetIntervalP(fcinfo_->args[number].value);
 }
 
+void RequirePrimary(const char *function) {
+    pg::Call([function] { PreventCommandDuringRecovery(function); });
+}
+
 void RequireWritable(const char *function) {
     pg::Call([function] {
         PreventCommandDuringRecovery(function);

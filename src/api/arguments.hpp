@@ -38,4 +38,7 @@ class Arguments final {
 // transaction. `function` is the SQL function's name.
 void RequireWritable(const char *function);
 
+// Refuses to go on on a standby, which has no worker: 25006.
+void RequirePrimary(const char *function);
+
 }  // namespace inventory_lock::api

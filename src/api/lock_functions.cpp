@@ -168,6 +168,7 @@ IL_FUNCTION(inventory_lock_lock_token) {
     const Arguments arguments(fcinfo);
     const std::string key = arguments.Text(0, "key");
     locking::CheckWholeKey(key);
+    RequirePrimary("lock_token()");
     std::string token;
     const locking::KeyAnswer answer = locking::InspectKey(key, &token);
     if (answer == locking::KeyAnswer::kUnavailable) {

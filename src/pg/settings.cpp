@@ -135,11 +135,11 @@ void Define(UrlChecker checker, bool preloaded) {
     DefineInt("inventory_lock.max_keys_per_transaction", "Most keys that one transaction may lock.",
               "Every key takes a place in PostgreSQL's lock table.", &max_keys_per_transaction,
               1000, 1, 100000, PGC_SUSET, 0);
-    if (preloaded) {
-        DefineInt("inventory_lock.max_leases",
-                  "Most keys that this server can have locked or waited for at one time.", nullptr,
-                  &max_leases, 8192, 64, 1000000, PGC_POSTMASTER, 0);
-    }
+    // Only while preloading can it be one of the server's start; later it has no effect, and must
+    // not be an error of the configuration.
+    DefineInt("inventory_lock.max_leases",
+              "Most keys that this server can have locked or waited for at one time.", nullptr,
+              &max_leases, 8192, 64, 1000000, preloaded ? PGC_POSTMASTER : PGC_SIGHUP, 0);
     DefineInt("inventory_lock.max_tenure",
               "Time after which a key that goes from hand to hand here is offered to others.",
               nullptr, &max_tenure_ms, 1000, 10, 600000, PGC_SIGHUP, GUC_UNIT_MS);

@@ -59,7 +59,7 @@ struct UrlProblem {
 // `replica`: of redis_replica_url.
 using UrlChecker = bool (*)(const char *url, bool replica, UrlProblem *problem);
 
-// Defines all settings. `preloaded`: also those that only server start can set.
+// Defines all settings. `preloaded`: those of the server's start can be set.
 void Define(UrlChecker checker, bool preloaded);
 
 // Is a Redis server configured?

@@ -39,7 +39,7 @@ my $standby = InventoryLock::Cluster->new('standby');
 $standby->init_from_backup($node, 'standby', has_streaming => 1);
 $standby->start;
 $node->wait_for_catchup('standby');
-for my $call ("adjust_stock_locked('42', -1)", "acquire_lock('x')", "acquire_stock_lock('42')",
+for my $call ("adjust_stock_locked('42', -1)", "acquire_lock('x')", "acquire_stock_lock('42')", "lock_token('inventory_lock:42')",
     qq{place_order_locked('u', 'k', '[{"variant_id": "42", "quantity": 1}]')})
 {
     is($standby->error_of("SELECT * FROM inventory_lock.$call"), '25006', "standby: $call");
@@ -50,6 +50,8 @@ for my $call ("stock('42')", 'verify_stock()', 'active_locks', 'redis_status', '
 }
 $standby->psql('postgres', 'SELECT * FROM inventory_lock.active_locks', stderr => \my $warnings);
 is($warnings, '', 'standby: active_locks does not warn of a worker that cannot be there');
+is($standby->value("SELECT inventory_lock.status() ->> 'reason'"), 'the server is a standby', 'standby: status() says what it is');
+like($standby->value('SELECT inventory_lock.metrics()'), qr/^inventory_lock_in_recovery 1$/m, 'so does metrics()');
 $standby->stop;
 
 # Logical replication from another server: an ordinary trigger is not run by what is applied.
