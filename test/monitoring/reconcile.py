@@ -68,7 +68,10 @@ def check_a_mixed_load_reconciles(bench):
     waits = int(bench.sql("SELECT sum(waits) FROM inventory_lock.stat_key"))
     waited = int(bench.sql("SELECT sum(count) FROM inventory_lock.stat_wait"
                            " WHERE wait = 'gate' AND (below_us > 1 OR below_us IS NULL)"))
-    bench.equal(waits, waited, "stat_key counts the gate waits of the histograms")
+    at_once = int(bench.sql("SELECT sum(count) FROM inventory_lock.stat_wait WHERE wait = 'gate' AND below_us <= 1"))
+    # Who queues, and finds the gate free after all, may have waited for less than a microsecond.
+    bench.ok(waited <= waits <= waited + at_once, "stat_key counts the gate waits of the histograms",
+             f"{waits} of {waited}, and {at_once} at once")
     bench.ok(bench.sql("SELECT key FROM inventory_lock.stat_key LIMIT 1").startswith(
         ("inventory_lock:", "lock:name")), "the key waited for most is one of the hot ones")
 
