@@ -16,8 +16,12 @@ namespace inventory_lock::commerce {
 
 namespace {
 
-std::unique_ptr<Statement> FindExpiredStatement(const Binding &binding, const char *locking) {
+// The first parameter: variants. `more`: what else their holds must be, and how they are locked.
+std::unique_ptr<Statement> FindExpiredStatement(const Binding &binding, const std::string &more,
+                                                std::initializer_list<Oid> more_types) {
     const Oid type = binding.column(TableId::kReservation, "variant_id").type;
+    std::vector<Oid> types = {pg::Call([type] { return get_array_type(type); })};
+    types.insert(types.end(), more_types);
     return std::make_unique<Statement>(
         binding.Sql("SELECT (s.{reservation.reservation_id})::pg_catalog.text,"
                     " (s.{reservation.variant_id})::pg_catalog.text,"
@@ -26,18 +30,28 @@ std::unique_ptr<Statement> FindExpiredStatement(const Binding &binding, const ch
                     " (s.{reservation.line_no})::pg_catalog.int8"
                     " FROM {reservation} s WHERE (s.{reservation.state})::pg_catalog.text{=}'held'"
                     " AND s.{reservation.expires_at}{<=}pg_catalog.clock_timestamp()"
-                    " AND s.{reservation.variant_id}{=}ANY ($1)") +
-            locking,
-        std::vector<Oid>{pg::Call([type] { return get_array_type(type); })});
+                    " AND s.{reservation.variant_id}{=}ANY ($1)" +
+                    more),
+        types);
 }
 
 std::unique_ptr<Statement> BuildFindExpired(const Binding &binding) {
-    return FindExpiredStatement(binding, "");
+    return FindExpiredStatement(binding, "", {});
 }
 
-// Only rows that the caller may change, by policies too, and that nobody else is changing.
+// Those on these levels ($2 variant and $3 location of each), but for the caller's own ($4). Only
+// rows that the caller may change, by policies too, and that nobody else is changing; locked as the
+// UPDATE behind it locks them.
 std::unique_ptr<Statement> BuildLockExpired(const Binding &binding) {
-    return FindExpiredStatement(binding, " FOR UPDATE SKIP LOCKED");
+    return FindExpiredStatement(
+        binding,
+        " AND EXISTS (SELECT FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3))"
+        " AS u (variant_id, location_id)"
+        " WHERE u.variant_id{=}(s.{reservation.variant_id})::pg_catalog.text"
+        " AND u.location_id{=}{s:reservation.location_id|'main'}::pg_catalog.text)"
+        " AND (s.{reservation.reservation_id})::pg_catalog.text{<>}$4"
+        " FOR NO KEY UPDATE OF s SKIP LOCKED",
+        {TEXTARRAYOID, TEXTARRAYOID, TEXTOID});
 }
 
 Params ExpiredParams(Binding &binding, const std::vector<StockNeed> &needs) {
@@ -79,16 +93,20 @@ bool FreeExpiredHolds(Binding &binding, StockLocks &locks, const std::vector<Sto
         return false;
     }
     // One hold may reach to levels that are not locked here: only the lines on ours end.
-    const Rows rows =
-        binding.Plan(PlanId::kLockExpired, BuildLockExpired).Run(ExpiredParams(binding, needs));
+    std::vector<std::string> variants;
+    std::vector<std::string> locations;
+    for (const auto &[level, change] : changes) {
+        variants.push_back(level.first);
+        locations.push_back(level.second);
+    }
+    Params find = ExpiredParams(binding, needs);
+    find.TextArray(variants).TextArray(locations).Text(own_hold ? own_hold->id.text
+                                                                : std::string());
+    const Rows rows = binding.Plan(PlanId::kLockExpired, BuildLockExpired).Run(find);
     std::map<std::string, std::vector<int64>> lines_of;
     for (size_t i = 0; i < rows.size(); i++) {
-        const auto change = changes.find({rows.Text(i, 1), rows.Text(i, 2)});
-        const bool own = own_hold && rows.Text(i, 0) == own_hold->id.text;
-        if (change != changes.end() && !own) {
-            change->second.held_delta -= rows.Int8(i, 3);
-            lines_of[rows.Text(i, 0)].push_back(rows.Int8(i, 4));
-        }
+        changes.at({rows.Text(i, 1), rows.Text(i, 2)}).held_delta -= rows.Int8(i, 3);
+        lines_of[rows.Text(i, 0)].push_back(rows.Int8(i, 4));
     }
     std::vector<StockChange> freed;
     for (auto &entry : changes) {

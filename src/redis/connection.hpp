@@ -28,6 +28,7 @@ enum class Step : uint8_t {
     kSetName,
     kClientId,
     kInfo,
+    kRole,
     kKill,
     kTracking,
     kScriptLoad,

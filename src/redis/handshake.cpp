@@ -32,6 +32,9 @@ void Handshake::QueueFirstRound(Connection &data, Connection &subscriber, int64_
     }
     Queue(data, Step::kClientId, now_us, {"CLIENT", "ID"});
     Queue(data, Step::kInfo, now_us, {"INFO", "server"});
+    if (options_.address.transport == Transport::kSentinel) {
+        Queue(data, Step::kRole, now_us, {"INFO", "replication"});
+    }
 
     QueueGreeting(subscriber, now_us);
     Queue(subscriber, Step::kClientId, now_us, {"CLIENT", "ID"});
@@ -82,6 +85,8 @@ std::optional<Trouble> Handshake::JudgeData(Step step, ReplyView reply) {
             return OnClientId(reply, data_id_);
         case Step::kInfo:
             return OnInfo(reply);
+        case Step::kRole:
+            return OnRole(reply);
         case Step::kKill:
             return OnKill(reply);
         case Step::kTracking:
@@ -170,6 +175,19 @@ std::optional<Trouble> Handshake::OnInfo(ReplyView reply) {
         return Unexpected("INFO");
     }
     run_id_ = std::string(InfoField(reply.Text(), "run_id"));
+    return std::nullopt;
+}
+
+std::optional<Trouble> Handshake::OnRole(ReplyView reply) {
+    if (IsTolerable(reply)) {
+        return std::nullopt;
+    }
+    if (reply.IsError()) {
+        return TroubleOfReply(reply.Text());
+    }
+    if (InfoField(reply.Text(), "role") == "slave") {
+        return Trouble{TroubleKind::kReadOnly, "Sentinel names it, but it is a replica"};
+    }
     return std::nullopt;
 }
 

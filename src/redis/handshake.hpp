@@ -2,10 +2,12 @@
 //
 // Runs in: the worker; pure C++. Two rounds, each pipelined:
 //
-//   data:        [AUTH] [SELECT] [CLIENT SETNAME] CLIENT ID, INFO server
+//   data:        [AUTH] [SELECT] [CLIENT SETNAME] CLIENT ID, INFO server, [INFO replication]
 //   subscriber:  [AUTH] [CLIENT SETNAME] CLIENT ID, SUBSCRIBE …
 //   then, data:  CLIENT KILL ID of each predecessor, CLIENT TRACKING … REDIRECT, SCRIPT LOAD …,
 //   PING
+//
+// A server that Sentinel has named must be a primary: one that has become a replica answers, too.
 //
 // The answer to CLIENT KILL is the barrier: a predecessor that is gone executes nothing any more.
 // Where there is no predecessor an id that no client has is killed, so that it is known from the
@@ -64,6 +66,7 @@ class Handshake {
     std::optional<Trouble> WithoutSecret(std::optional<Trouble> trouble, ReplyView reply) const;
     std::optional<Trouble> OnClientId(ReplyView reply, int64_t &id) const;
     std::optional<Trouble> OnInfo(ReplyView reply);
+    static std::optional<Trouble> OnRole(ReplyView reply);
     std::optional<Trouble> OnKill(ReplyView reply);
     std::optional<Trouble> OnTracking(ReplyView reply);
     std::optional<Trouble> OnSubscribe(ReplyView reply);

@@ -88,7 +88,7 @@ class Node::Impl {
         }
         common.endpoints = std::move(endpoints);
         for (const auto &lane : lanes) {
-            lane->LeaveOldEndpoint({TroubleKind::kUnreachable, reason}, now_us);
+            lane->LeaveOldEndpoint({TroubleKind::kNone, reason}, now_us);  // it has done no wrong
         }
     }
 
@@ -106,16 +106,26 @@ class Node::Impl {
     }
 
     void OnNews(const HostPort &primary, int64_t now_us) {
+        constexpr const char *kMoved = "Sentinel names another primary now";
+        const std::string text =
+            primary.Text() + "/" + std::to_string(common.options.address.database);
+        const bool moved = where != text;
         Trouble trouble;
         std::vector<Endpoint> endpoints = Resolve(primary, trouble);
-        if (endpoints.empty()) {
-            finder->Forget();
+        if (!endpoints.empty()) {
+            Adopt(std::move(endpoints), trouble, kMoved, now_us);
+        } else {
+            finder->AskAgainForName(now_us);
+            common.resolve_trouble = trouble;
+            if (moved) {  // wherever it is, it is not where the lanes are
+                common.endpoints.clear();
+                for (const auto &lane : lanes) {
+                    lane->LeaveOldEndpoint({TroubleKind::kNone, kMoved}, now_us);
+                }
+            }
         }
-        Adopt(std::move(endpoints), trouble, "Sentinel names another primary now", now_us);
-        const std::string now =
-            primary.Text() + "/" + std::to_string(common.options.address.database);
-        if (where != now) {
-            where = now;
+        if (moved) {
+            where = text;
             for (const auto &lane : lanes) {
                 lane->TryNow(now_us);
             }
@@ -127,7 +137,7 @@ class Node::Impl {
     int64_t ResolveIfDue(int64_t now_us) {
         const bool ready = AnyReady();
         if (finder) {
-            const int64_t next_us = finder->Step(now_us, ready);
+            const int64_t next_us = finder->Step(now_us, ready && !refuses);
             HearFinder(now_us);
             return next_us;
         }
@@ -148,6 +158,7 @@ class Node::Impl {
     NodeCommon common;
     std::string where;
     std::optional<PrimaryFinder> finder;  // where Sentinel is asked
+    bool refuses = false;
     std::vector<std::unique_ptr<Lane>> lanes;
     int64_t resolve_us = std::numeric_limits<int64_t>::max();
     int64_t resolve_pause_us = kFirstResolve_us;
@@ -213,6 +224,10 @@ std::vector<Socket> Node::Sockets() const {
 
 uint64_t Node::socket_generation() const {
     return impl_->common.socket_generation;
+}
+
+void Node::NoteRefusal(bool refuses) {
+    impl_->refuses = refuses;
 }
 
 void Node::Drop(int lane, const Trouble &trouble, int64_t now_us) {

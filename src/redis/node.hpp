@@ -123,6 +123,9 @@ class Node {
     // Changes whenever a socket was opened or closed: the owner rebuilds its wait set then.
     uint64_t socket_generation() const;
 
+    // Whether the server refuses what is asked of it, so that Sentinel may know a better one.
+    void NoteRefusal(bool refuses);
+
     // Closes the lane now (the owner saw a reply that makes no sense). May be called from an event;
     // OnLaneDown follows when control is back in OnSocket(), or in the next Step().
     void Drop(int lane, const Trouble &trouble, int64_t now_us);

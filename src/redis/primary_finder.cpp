@@ -20,6 +20,8 @@ constexpr int64_t kAskUnserved_us = 100000;
 constexpr int64_t kUnservedPatience_us = 1000000;
 constexpr int64_t kFirstPause_us = 1000000;
 constexpr int64_t kLastPause_us = 8000000;
+constexpr int64_t kLastResolve_us = 30000000;
+constexpr int64_t kBetweenConnects_us = 20000;
 constexpr size_t kMaxReplyBytes = 4096;
 constexpr size_t kMaxHostBytes = 255;
 
@@ -30,7 +32,7 @@ std::optional<HostPort> ParsePrimary(ReplyView reply);
 PrimaryFinder::PrimaryFinder(NodeCommon &common)
     : common_(common),
       connection_(kMaxReplyBytes),
-      endpoints_(common.options.address.sentinels.size()),
+      sentinels_(common.options.address.sentinels.size()),
       pause_us_(kFirstPause_us) {}
 
 int64_t PrimaryFinder::Step(int64_t now_us, bool served) {
@@ -60,7 +62,6 @@ int64_t PrimaryFinder::Step(int64_t now_us, bool served) {
                        now_us >= ask_us_) {
                 if (!served_ && now_us - unserved_since_us_ >= kUnservedPatience_us) {
                     failed_ = 0;  // it has answered; but another one may know better
-                    Forget();
                     Next({}, now_us);
                 } else {
                     Ask(now_us);
@@ -111,17 +112,36 @@ std::optional<Trouble> PrimaryFinder::TakeTrouble() {
     return std::exchange(trouble_, std::nullopt);
 }
 
+void PrimaryFinder::AskAgainForName(int64_t now_us) {
+    known_ = false;
+    name_pause_.Begin(now_us);
+    ask_us_ = name_pause_.next_us;
+}
+
+void PrimaryFinder::Pause::Begin(int64_t now_us) {
+    const bool anew = length_us == 0 || now_us > next_us + kLastResolve_us;
+    length_us = anew ? kFirstPause_us : std::min(2 * length_us, kLastResolve_us);
+    next_us = now_us + length_us;
+}
+
 void PrimaryFinder::Connect(int64_t now_us) {
     authenticated_ = false;
     unserved_since_us_ = now_us;
+    connected_us_ = now_us;
     deadline_us_ = now_us + common_.options.connect_timeout_us;
-    Trouble trouble;
-    std::vector<Endpoint> &endpoints = endpoints_[sentinel_];
-    if (endpoints.empty()) {
-        endpoints = Resolve(common_.options.address.sentinels[sentinel_], trouble);
+    Sentinel &sentinel = sentinels_[sentinel_];
+    if (sentinel.stale && now_us >= sentinel.pause.next_us) {
+        std::vector<Endpoint> endpoints =
+            Resolve(common_.options.address.sentinels[sentinel_], sentinel.trouble);
+        if (!endpoints.empty()) {
+            sentinel.endpoints = std::move(endpoints);
+            sentinel.stale = false;
+        }
+        sentinel.pause.Begin(now_us);
     }
     common_.socket_generation++;
-    if (endpoints.empty() || !connection_.Open(endpoints[endpoint_], trouble)) {
+    Trouble trouble = sentinel.trouble;
+    if (sentinel.endpoints.empty() || !connection_.Open(sentinel.endpoints[endpoint_], trouble)) {
         Next(trouble, now_us);
     } else if (connection_.state() == redis::Connect::kOpen) {
         Ask(now_us);
@@ -209,30 +229,28 @@ void PrimaryFinder::OnAddress(ReplyView reply, int64_t now_us) {
     failed_ = 0;
     pause_us_ = kFirstPause_us;
     ask_us_ = now_us + (served_ ? kAskServed_us : kAskUnserved_us);
-    if (!known_ || primary->host != primary_.host || primary->port != primary_.port) {
-        known_ = true;
-        news_ = true;
-        primary_ = std::move(*primary);
+    const bool moved = primary->host != primary_.host || primary->port != primary_.port;
+    if (moved) {
         unserved_since_us_ = now_us;
+        name_pause_ = {};
     }
+    news_ = news_ || moved || (!known_ && now_us >= name_pause_.next_us);
+    known_ = known_ || news_;
+    primary_ = std::move(*primary);
 }
 
 // Leaves this Sentinel for the next one.
 void PrimaryFinder::Next(const Trouble &trouble, int64_t now_us) {
     const std::vector<HostPort> &sentinels = common_.options.address.sentinels;
     const std::string who = sentinels[sentinel_].Text();
-    const bool connected = connection_.state() == redis::Connect::kOpen;
     connection_.Close();
     common_.socket_generation++;
-    connect_us_ = now_us;
-    if (!connected && endpoint_ + 1 < endpoints_[sentinel_].size()) {
-        endpoint_++;  // of the same name
-        return;
-    }
-    if (!connected) {
-        endpoints_[sentinel_].clear();
+    connect_us_ = std::max(now_us, connected_us_ + kBetweenConnects_us);
+    if (++endpoint_ < sentinels_[sentinel_].endpoints.size()) {
+        return;  // of the same name
     }
     endpoint_ = 0;
+    sentinels_[sentinel_].stale = true;
     sentinel_ = (sentinel_ + 1) % sentinels.size();
     if (trouble.kind != TroubleKind::kNone && ++failed_ >= sentinels.size()) {
         failed_ = 0;

@@ -2,12 +2,13 @@
 // by who can still reach the old one.
 //
 // Runs in: the worker; pure C++. Never blocks, but for the resolver where a Sentinel, or the
-// primary, is given by name: a Sentinel's name is resolved again only when its address has failed,
-// so that a resolver that is away does not stop the service of a Redis that is there. One Sentinel
-// is asked as long as it answers: every second while the primary serves, every 100 ms otherwise.
-// One that fails, does not know the primary, or has named one for a second that does not serve,
-// makes way for the next of the list; when none has answered, the list is begun anew after 1, 2, 4,
-// 8 s. Sentinels that want a password get that of Redis.
+// primary, is given by name. A Sentinel's name is resolved again when none of its addresses has
+// helped, less and less often, and what is known stays in use when that fails.
+//
+// One Sentinel is asked as long as it answers: every second while the primary serves, every 100 ms
+// otherwise. An address that fails, does not know the primary, or has named one for a second that
+// does not serve, makes way for the next, of its name or of the list; when none has answered, the
+// list is begun anew after 1, 2, 4, 8 s. Sentinels that want a password get that of Redis.
 
 #pragma once
 
@@ -27,7 +28,7 @@ class PrimaryFinder {
   public:
     explicit PrimaryFinder(NodeCommon &common);
 
-    // `served`: some lane is Ready. Returns when to call again.
+    // `served`: the primary is there, and does what it is asked. Returns when to call again.
     int64_t Step(int64_t now_us, bool served);
     void Flush() { connection_.Write(); }
     bool Owns(int fd) const { return fd >= 0 && fd == connection_.fd(); }
@@ -37,8 +38,8 @@ class PrimaryFinder {
     // Where the primary is, once after it was named for the first time, after it has moved, and now
     // and then while it does not serve.
     std::optional<HostPort> TakeNews();
-    // That is of no use: its name cannot be resolved.
-    void Forget() { known_ = false; }
+    // The name that was told cannot be resolved: it is told again after a while.
+    void AskAgainForName(int64_t now_us);
     // Why nobody could say where the primary is, once after the whole list was asked in vain.
     std::optional<Trouble> TakeTrouble();
 
@@ -52,9 +53,23 @@ class PrimaryFinder {
     void Next(const Trouble &trouble, int64_t now_us);
     bool IsOverdue(int64_t now_us) const;
 
+    // Resolving something, again and again: not more often than every 1, 2, 4, … 30 s.
+    struct Pause {
+        int64_t next_us = 0;
+        int64_t length_us = 0;
+
+        void Begin(int64_t now_us);
+    };
+    struct Sentinel {
+        std::vector<Endpoint> endpoints;
+        Trouble trouble;    // why there are none
+        bool stale = true;  // none of them has helped
+        Pause pause;
+    };
+
     NodeCommon &common_;
     Connection connection_;
-    std::vector<std::vector<Endpoint>> endpoints_;  // of each Sentinel, as far as resolved
+    std::vector<Sentinel> sentinels_;  // beside those of the address
     size_t sentinel_ = 0;
     size_t endpoint_ = 0;
     size_t failed_ = 0;  // of the list, one after the other
@@ -65,6 +80,8 @@ class PrimaryFinder {
     int64_t ask_us_ = 0;             // open: when to ask next
     int64_t unserved_since_us_ = 0;  // since when this Sentinel's primary does not serve
     int64_t pause_us_;
+    int64_t connected_us_ = 0;  // when the latest attempt to connect began
+    Pause name_pause_;          // of the primary's name
     HostPort primary_;
     bool known_ = false;
     bool news_ = false;

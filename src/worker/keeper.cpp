@@ -144,6 +144,9 @@ int64 Keeper::Turn(int64 now_us) {
     RetryDue(now_us);
     WatchWaits(now_us);
     int64 next_us = now_us + (requests_.empty() ? kIdleSleepUs : kBusySleepUs);
+    if (active_ != nullptr) {
+        active_->node->NoteRefusal(!breaker_.closed());
+    }
     for (const auto &session : sessions_) {
         next_us = std::min<int64>(next_us, session->node->Step(now_us));
     }

@@ -46,6 +46,26 @@ for my $case (
     $one->run('RESET ROLE');
 }
 
+# Holds that have expired are ended by whoever has the level they are on, and stay for others where each
+# location has a key of its own; what refers to them does not keep them.
+$node->value(
+    q{INSERT INTO shop.stock_level (variant_id, location_id, on_hand) VALUES ('far', 'a', 5), ('far', 'b', 5);
+      UPDATE inventory_lock.binding SET lock_per_location = true;
+      SELECT count(*) FROM unnest('{a,b}'::text[]) l, inventory_lock.reserve_stock_locked('eve', jsonb_build_array(
+          jsonb_build_object('variant_id', 'far', 'location_id', l, 'quantity', 5)), '1 hour');
+      UPDATE shop.reservation SET expires_at = now() - interval '1 s';
+      CREATE TABLE note (reservation_id uuid, line_no integer, FOREIGN KEY (reservation_id, line_no) REFERENCES shop.reservation)});
+my $take = q{SELECT quantity_after FROM inventory_lock.adjust_stock_locked('far', -5, location_id => '%s', wait_timeout => '5 s')};
+my $noted = $node->session;
+$noted->run('BEGIN');
+$noted->run('INSERT INTO note SELECT reservation_id, line_no FROM shop.reservation');
+$two->run('BEGIN');
+is($two->run(sprintf $take, 'a'), '0', 'a hold that has expired, and that something refers to, is ended');
+is($one->run(sprintf $take, 'b'), '0', 'and beside it that of another location');
+$_->run('COMMIT') for $two, $noted;
+$noted->quit;
+$node->value('UPDATE inventory_lock.binding SET lock_per_location = false');
+
 # Somebody has the order's row.
 $two->run('BEGIN');
 $two->run(q{SELECT FROM shop.orders WHERE idempotency_key = 'last' FOR UPDATE});

@@ -77,6 +77,7 @@ TEST_F(SentinelTest, AFailoverIsFollowedAlsoWhileTheOldPrimaryAnswers) {
     ASSERT_TRUE(loop->Until([&] { return Served(other); }, "the lanes lead to the new primary"));
     ASSERT_EQ(recorder.downs.size(), 2u);
     EXPECT_NE(recorder.downs[0].text.find("another primary"), std::string::npos);
+    EXPECT_EQ(recorder.downs[0].kind, TroubleKind::kNone);  // of the old one's lanes: no failure
 }
 
 TEST_F(SentinelTest, OneThatCannotSayMakesWayForTheNext) {
@@ -126,6 +127,60 @@ TEST_F(SentinelTest, OneWhosePrimaryDoesNotServeMakesWayForTheNext) {
     }
     Begin();
     ASSERT_TRUE(loop->Until([&] { return Served(peer); }, "the other Sentinel's primary is used"));
+}
+
+TEST_F(SentinelTest, OneThatNamesAReplicaMakesWayForTheNext) {
+    peer.answer = [](Peer::Link &link, const Peer::Argv &argv) {
+        if (argv == Peer::Argv{"INFO", "replication"}) {
+            link.output += Bulk("# Replication\r\nrole:slave\r\n");
+            return true;
+        }
+        return false;
+    };
+    Says(second, Named(other.address().server));
+    Begin();
+    ASSERT_TRUE(loop->Until([&] { return Served(other); }, "the other Sentinel's primary is used"));
+    EXPECT_EQ(recorder.downs[0].kind, TroubleKind::kReadOnly);
+}
+
+TEST_F(SentinelTest, OneWhosePrimaryRefusesMakesWayForTheNext) {
+    Says(second, Named(other.address().server));
+    Begin();
+    ASSERT_TRUE(loop->UntilAllReady());
+    EXPECT_TRUE(Served(peer));
+    node->NoteRefusal(true);
+    ASSERT_TRUE(loop->Until([&] { return Served(other); }, "the other Sentinel's primary is used"));
+    node->NoteRefusal(false);
+}
+
+TEST_F(SentinelTest, ANameThatDoesNotResolveIsNotAReasonToStay) {
+    Begin();
+    ASSERT_TRUE(loop->UntilAllReady());
+    for (Peer *sentinel : {&first, &second}) {
+        Says(*sentinel, Named({"no-such-host.invalid", 1}));
+    }
+    ASSERT_TRUE(loop->Until([&] { return recorder.downs.size() >= 2; }, "the old primary is left"));
+    ASSERT_TRUE(loop->Until(
+        [&] { return recorder.downs.back().text.find("resolved") != std::string::npos; },
+        "the trouble is told"));
+    EXPECT_EQ(node->where(), "no-such-host.invalid:1/0");
+    Says(first, Named(peer.address().server));
+    Says(second, Named(peer.address().server));
+    ASSERT_TRUE(loop->Until([&] { return Served(peer); }, "and one that resolves is used"));
+}
+
+TEST_F(SentinelTest, WhoAnswersAndClosesIsNotAskedWithoutEnd) {
+    for (Peer *sentinel : {&first, &second}) {
+        sentinel->answer = [this](Peer::Link &link, const Peer::Argv &) {
+            link.output += Named(peer.address().server);
+            return link.close_after_output = true;
+        };
+    }
+    Begin();
+    ASSERT_TRUE(loop->UntilAllReady());
+    const int64_t until_us = Now_us() + 200000;
+    ASSERT_TRUE(loop->Until([&] { return Now_us() > until_us; }, "some time has passed"));
+    EXPECT_LE(first.accepted() + second.accepted(), 15);
 }
 
 TEST_F(SentinelTest, ThePasswordIsGivenToOneThatAsksForIt) {
