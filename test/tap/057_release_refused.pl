@@ -82,8 +82,12 @@ for my $lost ('requests close n=1 match=pg:', 'replies close n=1 match=*4')
     $session->run("SELECT count(inventory_lock.acquire_lock('lost' || i)) FROM generate_series(1, 4) i");
     my $token = $redis->command('GET', 'lock:lost2');
     like($token, qr/^pg:/, "$lost: the keys are ours");
+    my $closed = sub { ($proxy->tell('stats') =~ /"close": (\d+)/)[0] };
+    my $before = $closed->();
     $proxy->tell("rule $lost");
     $session->run('COMMIT');
+    # Whoever is faster than the release has the key handed over.
+    $node->poll_until(sub { $closed->() > $before }, 'the release, or its answer, is lost');
     $next->run('BEGIN');
     $next->run("SELECT inventory_lock.acquire_lock('lost2', wait_timeout => '10 s')");
     my $anew = $redis->command('GET', 'lock:lost2');
