@@ -39,19 +39,22 @@ std::unique_ptr<Statement> BuildFindExpired(const Binding &binding) {
     return FindExpiredStatement(binding, "", {});
 }
 
-// Those on these levels ($2 variant and $3 location of each), but for the caller's own ($4). Only
-// rows that the caller may change, by policies too, and that nobody else is changing; locked as the
-// UPDATE behind it locks them.
+// A level in one text. No id has a line feed in it.
+std::string LevelText(const std::string &variant, const std::string &location) {
+    return variant + "\n" + location;
+}
+
+// Those on these levels ($2, LevelText of each), but for the caller's own ($3). Only rows that the
+// caller may change, by policies too, and that nobody else is changing; locked as the UPDATE behind
+// it locks them. IS TRUE keeps the planner from a join, which may compare each with each.
 std::unique_ptr<Statement> BuildLockExpired(const Binding &binding) {
-    return FindExpiredStatement(
-        binding,
-        " AND EXISTS (SELECT FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3))"
-        " AS u (variant_id, location_id)"
-        " WHERE u.variant_id{=}(s.{reservation.variant_id})::pg_catalog.text"
-        " AND u.location_id{=}{s:reservation.location_id|'main'}::pg_catalog.text)"
-        " AND (s.{reservation.reservation_id})::pg_catalog.text{<>}$4"
-        " FOR NO KEY UPDATE OF s SKIP LOCKED",
-        {TEXTARRAYOID, TEXTARRAYOID, TEXTOID});
+    return FindExpiredStatement(binding,
+                                " AND (((s.{reservation.variant_id})::pg_catalog.text{||}E'\\n'"
+                                "{||}{s:reservation.location_id|'main'}::pg_catalog.text)"
+                                "{=}ANY (SELECT pg_catalog.unnest($2))) IS TRUE"
+                                " AND (s.{reservation.reservation_id})::pg_catalog.text{<>}$3"
+                                " FOR NO KEY UPDATE OF s SKIP LOCKED",
+                                {TEXTARRAYOID, TEXTOID});
 }
 
 Params ExpiredParams(Binding &binding, const std::vector<StockNeed> &needs) {
@@ -93,15 +96,12 @@ bool FreeExpiredHolds(Binding &binding, StockLocks &locks, const std::vector<Sto
         return false;
     }
     // One hold may reach to levels that are not locked here: only the lines on ours end.
-    std::vector<std::string> variants;
-    std::vector<std::string> locations;
+    std::vector<std::string> ours;
     for (const auto &[level, change] : changes) {
-        variants.push_back(level.first);
-        locations.push_back(level.second);
+        ours.push_back(LevelText(level.first, level.second));
     }
     Params find = ExpiredParams(binding, needs);
-    find.TextArray(variants).TextArray(locations).Text(own_hold ? own_hold->id.text
-                                                                : std::string());
+    find.TextArray(ours).Text(own_hold ? own_hold->id.text : std::string());
     const Rows rows = binding.Plan(PlanId::kLockExpired, BuildLockExpired).Run(find);
     std::map<std::string, std::vector<int64>> lines_of;
     for (size_t i = 0; i < rows.size(); i++) {
