@@ -27,20 +27,23 @@ sub wait_until
 # The server that Sentinel calls the primary.
 sub primary { return $sentinels[1]->command('SENTINEL', 'GET-MASTER-ADDR-BY-NAME', 'shop') =~ /(\d+)$/ ? $1 : 0 }
 
-# Sentinels and replicas know each other: a failover can succeed.
-sub settle
+# The other one, when Sentinels and it know each other: a failover can succeed. (Sentinel may have changed
+# its mind about which is which since the last one.)
+sub replica
 {
-    my ($replica) = @_;
-    wait_until('the replica follows', sub { $replica->command('INFO', 'replication') =~ /master_link_status:up/ });
-    return wait_until(
+    my $replica;
+    wait_until(
         'a failover can succeed',
         sub {
-            $sentinels[1]->command('SENTINEL', 'CKQUORUM', 'shop') =~ /^OK/
+            $replica = primary() == $one->port ? $two : $one;
+            $replica->command('INFO', 'replication') =~ /master_link_status:up/
+              && $sentinels[1]->command('SENTINEL', 'CKQUORUM', 'shop') =~ /^OK/
               && $sentinels[1]->command('SENTINEL', 'REPLICAS', 'shop') =~ /flags\nslave\n.*status\nok\n/s
               && $sentinels[1]->command('SENTINEL', 'MASTER', 'shop') =~ /num-other-sentinels\n2/;
         });
+    return $replica;
 }
-settle($two);
+replica();
 
 my $url = 'redis+sentinel://' . join(',', map { '127.0.0.1:' . $_->port } @sentinels) . '/shop/0';
 $sentinels[0]->kill9;    # the next one is asked
@@ -56,26 +59,27 @@ like(slurp_file($node->logfile), qr{LOG:  Sentinel names the Redis primary at 12
 my $holder = $node->session;
 $holder->run('BEGIN');
 $holder->run("SELECT inventory_lock.acquire_lock('kept')");
-wait_until('the lock is replicated', sub { $two->command('EXISTS', 'lock:kept') eq '1' });
-settle($two);
+my $next = replica();
+wait_until('the lock is replicated', sub { $next->command('EXISTS', 'lock:kept') eq '1' });
 is($sentinels[1]->command('SENTINEL', 'FAILOVER', 'shop'), 'OK', 'a failover is asked for');
-wait_until('the replica is the primary', sub { primary() == $two->port });
+wait_until('the replica is the primary', sub { primary() == $next->port });
 my $started = time;
-wait_until('the worker follows', sub { endpoint() eq '127.0.0.1:' . $two->port . '/0' });
+wait_until('the worker follows', sub { endpoint() eq '127.0.0.1:' . $next->port . '/0' });
 $node->wait_for_protection('redis');
 cmp_ok(time - $started, '<', 4, 'within some seconds');
-is($two->command('EXISTS', 'lock:kept'), '1', 'the lock is there');
+is($next->command('EXISTS', 'lock:kept'), '1', 'the lock is there');
 is($holder->error_of('COMMIT'), '', 'and its transaction commits');
-wait_until('the lock is released', sub { $two->command('EXISTS', 'lock:kept') eq '0' });
+wait_until('the lock is released', sub { $next->command('EXISTS', 'lock:kept') eq '0' });
 
 # The primary dies, and the replica has never heard of the lock.
-settle($one);
+$next = replica();
+my $old = $next == $one ? $two : $one;
 $holder->run('BEGIN');
 $holder->run("SELECT inventory_lock.acquire_lock('lost')");
-wait_until('the lock is replicated', sub { $one->command('EXISTS', 'lock:lost') eq '1' });
-$one->command('CONFIG', 'SET', 'replica-read-only', 'no');
-$one->command('DEL', 'lock:lost');
-$two->kill9;
+wait_until('the lock is replicated', sub { $next->command('EXISTS', 'lock:lost') eq '1' });
+$next->command('CONFIG', 'SET', 'replica-read-only', 'no');
+$next->command('DEL', 'lock:lost');
+$old->kill9;
 $started = time;
 my $caller = $node->session;
 my ($slowest, $failed) = (0, 0);
@@ -89,19 +93,20 @@ wait_until(
         $caller->warnings;
         $failed++ unless defined $protection;
         $slowest = time - $asked if time - $asked > $slowest;
-        primary() == $one->port && ($protection // '') eq 'redis';
+        primary() == $next->port && ($protection // '') eq 'redis';
     });
 is($failed, 0, 'no call failed while the primary was away');
 cmp_ok($slowest, '<', 1.5, 'none took long');
 cmp_ok(time - $started, '<', 20, 'and calls use Redis again by themselves');
-is(endpoint(), '127.0.0.1:' . $one->port . '/0', 'which is the other server now');
+is(endpoint(), '127.0.0.1:' . $next->port . '/0', 'which is the other server now');
 is($holder->error_of('COMMIT'), 'IL011', 'the transaction whose lock is not there does not commit');
 
 # The old primary comes back as one that takes writes, until Sentinel has told it what it is.
-delete $two->{settings}{replicaof};
-$two->start;
-settle($two);
-is(endpoint(), '127.0.0.1:' . $one->port . '/0', 'the old primary is not gone back to');
+delete $old->{settings}{replicaof};
+$old->start;
+replica();
+wait_until('the worker is where Sentinel says', sub { endpoint() eq '127.0.0.1:' . primary() . '/0' });
+is($node->protection, 'redis', 'both are there again');
 
 # Without Sentinel what is known stays in use.
 $_->kill9 for @sentinels;
@@ -109,9 +114,9 @@ wait_until('the log says that Sentinel is away',
     sub { slurp_file($node->logfile) =~ /LOG:  nobody says where the Redis primary is: Sentinel at/ });
 is($node->protection, 'redis', 'locks go on without Sentinel');
 $_->start for @sentinels;
-settle($two);
+$next = replica();
 $sentinels[1]->command('SENTINEL', 'FAILOVER', 'shop');
-wait_until('the worker follows again', sub { endpoint() eq '127.0.0.1:' . $two->port . '/0' });
+wait_until('the worker follows again', sub { endpoint() eq '127.0.0.1:' . $next->port . '/0' });
 $node->wait_for_protection('redis');
 my @lines = slurp_file($node->logfile) =~ /nobody says where/g;
 is(scalar(@lines), 1, 'its absence is told once');
@@ -130,5 +135,5 @@ is($node->error_of("ALTER SYSTEM SET inventory_lock.redis_replica_url = '$url'")
     '22023', 'for the locks of others a replica is to be named');
 
 $_->quit for $holder, $caller;
-$node->finish($two);
+$node->finish(primary() == $one->port ? $one : $two);
 done_testing();
