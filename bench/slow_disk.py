@@ -37,8 +37,11 @@ def measure(extra_us):
             spread = {clients: ratios(generator, SKUS, clients) for clients in (1, 8, 64)}
         flush_ms = float(server.psql("SELECT wal_sync_time / wal_sync FROM pg_stat_wal"))
         drift = server.psql("SELECT count(*) FROM inventory_lock.verify_stock() WHERE drift <> 0")
-        if drift != "0" or server.crash_signs():
-            raise RuntimeError(f"{drift} levels disagree with their ledger; {server.crash_signs()}")
+        degraded = server.psql("SELECT count(*) FROM shop.stock_movement"
+                               " WHERE protection = 'database' AND actor IS DISTINCT FROM 'bench'")
+        if drift != "0" or degraded != "0" or server.crash_signs():
+            raise RuntimeError(f"{drift} levels disagree with their ledger, {degraded} locked calls were not protected "
+                               f"by Redis; {server.crash_signs()}")
     return flush_ms, hot, spread
 
 

@@ -176,16 +176,11 @@ bool IsShared(const std::string &key) {
         return false;
     }
     const uint64 hash = shared::HashOfMode(shared::HashKey(key), shared::LeaseMode::kIntent);
-    const int32 index =
-        pg::Call([&] { return shared::Find(shared::Leases(), key.data(), key.size(), hash); });
-    if (index < 0) {
-        return false;
-    }
-    shared::LeaseEntry *entry = shared::Entry(shared::Leases(), index);
-    SpinLockAcquire(&entry->mutex);
-    const uint32 holders = entry->holders;
-    SpinLockRelease(&entry->mutex);
-    return holders > 0;
+    shared::LeaseEntry entry;
+    return pg::Call([&] {
+               return shared::Look(shared::Leases(), key.data(), key.size(), hash, &entry);
+           }) &&
+           entry.users > 0;
 }
 
 }  // namespace inventory_lock::locking

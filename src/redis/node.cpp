@@ -115,7 +115,6 @@ class Node::Impl {
         if (!endpoints.empty()) {
             Adopt(std::move(endpoints), trouble, kMoved, now_us);
         } else {
-            finder->AskAgainForName(now_us);
             common.resolve_trouble = trouble;
             if (moved) {  // wherever it is, it is not where the lanes are
                 common.endpoints.clear();

@@ -112,12 +112,6 @@ std::optional<Trouble> PrimaryFinder::TakeTrouble() {
     return std::exchange(trouble_, std::nullopt);
 }
 
-void PrimaryFinder::AskAgainForName(int64_t now_us) {
-    known_ = false;
-    name_pause_.Begin(now_us);
-    ask_us_ = name_pause_.next_us;
-}
-
 void PrimaryFinder::Pause::Begin(int64_t now_us) {
     const bool anew = length_us == 0 || now_us > next_us + kLastResolve_us;
     length_us = anew ? kFirstPause_us : std::min(2 * length_us, kLastResolve_us);
@@ -234,8 +228,10 @@ void PrimaryFinder::OnAddress(ReplyView reply, int64_t now_us) {
         unserved_since_us_ = now_us;
         name_pause_ = {};
     }
-    news_ = news_ || moved || (!known_ && now_us >= name_pause_.next_us);
-    known_ = known_ || news_;
+    if (moved || (!served_ && now_us >= name_pause_.next_us)) {
+        news_ = true;
+        name_pause_.Begin(now_us);
+    }
     primary_ = std::move(*primary);
 }
 

@@ -2,8 +2,8 @@
 // by who can still reach the old one.
 //
 // Runs in: the worker; pure C++. Never blocks, but for the resolver where a Sentinel, or the
-// primary, is given by name. A Sentinel's name is resolved again when none of its addresses has
-// helped, less and less often, and what is known stays in use when that fails.
+// primary, is given by name. A name is resolved again when none of its addresses has helped, less
+// and less often; what is known of a Sentinel's stays in use when that fails.
 //
 // One Sentinel is asked as long as it answers: every second while the primary serves, every 100 ms
 // otherwise. An address that fails, does not know the primary, or has named one for a second that
@@ -36,10 +36,8 @@ class PrimaryFinder {
     void AppendSockets(std::vector<Socket> &sockets) const;
 
     // Where the primary is, once after it was named for the first time, after it has moved, and now
-    // and then while it does not serve.
+    // and then while it does not serve, as its name may be another address's by now.
     std::optional<HostPort> TakeNews();
-    // The name that was told cannot be resolved: it is told again after a while.
-    void AskAgainForName(int64_t now_us);
     // Why nobody could say where the primary is, once after the whole list was asked in vain.
     std::optional<Trouble> TakeTrouble();
 
@@ -83,7 +81,6 @@ class PrimaryFinder {
     int64_t connected_us_ = 0;  // when the latest attempt to connect began
     Pause name_pause_;          // of the primary's name
     HostPort primary_;
-    bool known_ = false;
     bool news_ = false;
     std::optional<Trouble> trouble_;
 };

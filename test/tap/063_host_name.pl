@@ -1,11 +1,12 @@
 # The name of Redis' host: not known yet when the server starts, and another address's later, with and
-# without a reload. (nss_wrapper resolves names from a file of ours.)
+# without a reload, or when Sentinel tells it. (nss_wrapper resolves names from a file of ours.)
 
 use strict;
 use warnings FATAL => 'all';
 
 use InventoryLock::Cluster;
 use InventoryLock::Redis;
+use InventoryLock::Sentinel;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time);
@@ -68,6 +69,25 @@ $second->kill9;
 $node->poll_until(sub { held_at($first) }, 'locks are on the first address again');
 ok(1, 'and so does a server that has gone, without a reload');
 
+# Sentinel may know the primary by name, too, and go on telling it when it is another address's.
+my $sentinel = InventoryLock::Sentinel->new('one', watches => $first, host => 'redis.test', quorum => 1);
+{
+    local $ENV{LD_PRELOAD} = 'libnss_wrapper.so';
+    local $ENV{NSS_WRAPPER_HOSTS} = $hosts;
+    $sentinel->start;
+}
+$node->value(q{ALTER SYSTEM SET inventory_lock.redis_url = 'redis+sentinel://127.0.0.1:} . $sentinel->port . q{/shop/0'});
+$node->reload;
+$node->poll_until(
+    sub { $node->value('SELECT DISTINCT endpoint FROM inventory_lock.redis_status') eq 'redis.test:' . $first->port . '/0' },
+    'Sentinel has named the primary');
+$node->poll_until(sub { held_at($first) }, 'locks are where its name says');
+$second->start;
+name_is('127.0.0.2');
+$first->kill9;
+$node->poll_until(sub { held_at($second) }, 'locks are where its name says now');
+ok(1, 'the name that Sentinel tells is resolved again');
+
 $session->quit;
-$node->finish($first);
+$node->finish($second);
 done_testing();
